@@ -1,0 +1,54 @@
+"""Frozen keyword-only values between the stages of the pipeline.
+
+What `dataclasses` would give; but importing that costs more than all the rest of the launcher (11 ms, by way
+of `inspect`). Fields are the class's annotations, defaults its attributes; a default must be immutable.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Self, dataclass_transform
+else:
+
+    def dataclass_transform(**_: object) -> object:
+        return lambda cls: cls
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, eq_default=True)
+class Record:
+    """Base of the frozen values. `R(a=1, b=2)`; compare by value; `replace`, `fields`."""
+
+    _fields: tuple[str, ...] = ()
+
+    def __init_subclass__(cls) -> None:
+        cls._fields = (*cls._fields, *(n for n in cls.__dict__.get("__annotations__", ()) if n[0] != "_"))
+
+    if not TYPE_CHECKING:
+
+        def __init__(self, **values: object) -> None:
+            unknown = values.keys() - set(self._fields)
+            missing = [n for n in self._fields if n not in values and not hasattr(type(self), n)]
+            if unknown or missing:
+                raise TypeError(f"{type(self).__name__}: unknown {sorted(unknown)}, missing {missing}")
+            self.__dict__.update(values)
+
+    def __setattr__(self, name: str, _value: object) -> None:
+        raise AttributeError(f"{type(self).__name__}.{name} is frozen; use replace()")
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.fields() == other.fields()  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash((type(self), *self.fields().values()))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.fields().items())})"
+
+    def fields(self) -> dict[str, Any]:
+        """Every field with its value, in the order of declaration."""
+        return {name: getattr(self, name) for name in self._fields}
+
+    def replace(self, **changes: Any) -> Self:  # noqa: ANN401  (any field's type)
+        """A copy with some fields changed."""
+        return type(self)(**{**self.fields(), **changes})
