@@ -1,0 +1,1 @@
+"""Request and Host in, Plan out: pure data, and the pure functions that make it."""

@@ -1,0 +1,19 @@
+"""What a backend makes of a Plan: a value that `launcher.run` starts without knowing which backend it is."""
+
+from __future__ import annotations
+
+from launcher.plan.model import BusProxy
+from launcher.record import Record
+
+
+class Launch(Record):
+    """How to start one sandbox. Rendering it touches nothing.
+
+    `argv` may hold placeholders `{NAME}`, each a whole argument: the number of the inherited descriptor from which the program
+    reads `data[NAME]`; {control} and {report} are those of the inner stage (see run/inner.py).
+    """
+
+    argv: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    data: tuple[tuple[str, bytes], ...] = ()
+    proxies: tuple[BusProxy, ...] = ()

@@ -1,0 +1,78 @@
+"""The Plan: what one sandbox gets, as pure data that every backend renders and `--explain=json` prints."""
+
+from __future__ import annotations
+
+from launcher.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Kind = Literal["bind", "data", "tmpfs", "dir", "symlink", "dev", "proc"]
+    Mode = Literal["ro", "rw", "dev"]
+
+
+class Mount(Record):
+    """One thing placed at `target` inside. Later mounts cover earlier ones, so their order matters.
+
+    kind      source is                             mode
+    bind      a path on the host                    ro, rw; dev: device nodes work, too
+    data      `content`, staged, owned by the user  ro or rw (a writable private copy), perms
+    symlink   what the link says                    -
+    tmpfs, dir, dev (a minimal /dev), proc          perms
+    """
+
+    kind: Kind
+    target: str
+    source: str = ""
+    mode: Mode = "ro"
+    content: bytes = b""
+    perms: int = 0
+
+
+class Granted(Record):
+    """What a row of the spec gives here: mounts and variables, or (`granted` False) the reason why nothing."""
+
+    row: str
+    granted: bool = True
+    source: str = ""
+    target: str = ""
+    reason: str = ""
+    mounts: tuple[Mount, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    note: str = ""  # a protection that cannot be had here, or a resource that points at nothing: said at start
+
+
+class Identity(Record):
+    """Who the agent is inside: the caller's own numbers (equal inside and outside) under a name of ours."""
+
+    uid: int
+    gid: int
+    user: str = "sandbox"
+    home: str = "/home/sandbox"
+
+
+class BusProxy(Record):
+    """One bus that xdg-dbus-proxy filters: upstream address, the socket it is to make, its rules."""
+
+    address: str
+    socket: str
+    rules: tuple[str, ...] = ()
+
+
+class Plan(Record):
+    """Everything about one sandbox, decided. Printable as JSON; holds no secret but in `environment`."""
+
+    backend: str
+    variant: str
+    project: str
+    name: str
+    identity: Identity
+    rows: tuple[Granted, ...]
+    environment: tuple[tuple[str, str], ...]
+    command: tuple[str, ...]
+    cwd: str
+    network: bool
+    userns: bool = False
+    proxies: tuple[BusProxy, ...] = ()
+    notes: tuple[str, ...] = ()
