@@ -216,6 +216,20 @@ def test_rules_longer_than_a_short_jump_still_hold(
     assert interpret(code, arch, 4095) == ALLOW
 
 
+@machines
+@pytest.mark.parametrize("count", range(120, 131))
+def test_rules_around_the_length_of_a_short_jump_hold(machine: str, count: int) -> None:
+    arch, column = MACHINES[machine]
+    values = tuple(range(1000, 1000 + count))
+    code = program(machine, rules={"deny": (), "families": (17, *values), "ioctls": values}, userns=False)
+    ioctl, socket = NUMBERS["ioctl"][column], NUMBERS["socket"][column]
+    assert ioctl is not None
+    assert socket is not None
+    assert [interpret(code, arch, ioctl, (0, v)) for v in (999, 1000, values[-1])] == [ALLOW, EPERM, EPERM]
+    assert interpret(code, arch, socket, (values[-1], 1)) == EAFNOSUPPORT
+    assert [interpret(code, arch, nr) for nr in (ioctl + 1, socket + 1)] == [ALLOW, ALLOW]
+
+
 def test_rules_that_no_kernel_would_load_are_an_error() -> None:
     with pytest.raises(ValueError, match="4096"):
         program("x86_64", rules={**RULES, "ioctls": tuple(range(2100))}, userns=False)
