@@ -1,0 +1,94 @@
+"""invoke's tasks; what they do is in tooling/ and bench/."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from launcher.errors import UserError
+from tooling import backends, checks, prepare, suite
+from tooling.report import reported, say
+
+
+def _rest() -> tuple[str, ...]:
+    """What was typed after the first `--`; from sys.argv, as invoke's own remainder has lost its quotes."""
+    return tuple(sys.argv[sys.argv.index("--") + 1 :]) if "--" in sys.argv else ()
+
+
+@task(
+    positional=["backend", "project"],
+    auto_shortflags=False,
+    help={
+        "backend": "bubblewrap (container and vm are to come)",
+        "project": "the directory that the agent works on",
+        "shell": "bash instead of the agent",
+        "flags": "more flags for the launcher, as one word: --flags='--no-network --tmux'",
+        "yes": "install what is missing without asking",
+    },
+)
+@reported
+def run(
+    _context: Context, backend: str, project: str, flags: str = "", shell: bool = False, yes: bool = False
+) -> None:
+    """Start Claude Code on PROJECT in a sandbox; what is missing is installed after one question.
+
+    Everything after -- goes to the agent: invoke run bubblewrap ~/proj -- -p 'what does this do?'
+    """
+    chosen = backends.find(backend)
+    try:
+        words = [*(["--shell"] if shell else []), *shlex.split(flags)]
+    except ValueError as error:
+        raise UserError(f"--flags: {error}", "quote it once more: --flags=\"--share '/a b'\"") from None
+    prepare.prepare(chosen, yes=yes, optional=False, needs_agent="--shell" not in words)
+    prepare.start(chosen, project, flags=words, arguments=_rest())
+
+
+@task(
+    auto_shortflags=False,
+    help={
+        "backend": "bubblewrap (container and vm are to come)",
+        "yes": "install without asking, for scripts",
+    },
+)
+@reported
+def setup(_context: Context, backend: str = "bubblewrap", yes: bool = False) -> None:
+    """Install what a backend needs on this machine, and Claude Code when there is none."""
+    chosen = backends.find(backend)
+    prepare.prepare(chosen, yes=yes)
+    say(f"{backend}: this machine has what it needs")
+
+
+@task(
+    name="test",
+    auto_shortflags=False,
+    help={
+        "backend": "install what this backend needs first",
+        "jobs": "tests at a time; 0: one for each core",
+        "must-run": "a test that skips is a test that failed",
+        "yes": "install what the tests need without asking",
+    },
+)
+@reported
+def run_tests(
+    _context: Context, backend: str = "bubblewrap", jobs: int = 0, must_run: bool = False, yes: bool = False
+) -> int:
+    """Run the tests as an ordinary user; root makes one and goes on as it. After --, arguments for pytest."""
+    options = suite.Options(backend=backend, jobs=jobs, must_run=must_run, yes=yes, arguments=_rest())
+    return suite.run(options)
+
+
+@task(auto_shortflags=False, help={"fix": "mend what can be mended"})
+@reported
+def lint(_context: Context, fix: bool = False) -> int:
+    """ruff, ruff format, mypy --strict, and who may import whom."""
+    return checks.lint(fix=fix)
+
+
+@task(auto_shortflags=False, help={"check": "change nothing, fail when something would change"})
+@reported
+def docs(_context: Context, check: bool = False) -> int:
+    """Render the tables from the spec and build the book."""
+    return checks.docs(check=check)

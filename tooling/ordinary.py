@@ -1,0 +1,165 @@
+"""From root to an ordinary user with sudo, as the launcher's users are: made once, then reused.
+
+The checkout may lie where that user cannot look (below /root), so it works on a copy with a venv of its own.
+What is left at the end is the user and its home, no right to sudo.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from launcher.errors import HostError
+from tooling import machine
+from tooling.report import say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+NAME = "claude-sandbox-test"
+# What is needed to reach a package registry and to print as they like; nothing else of root's.
+KEPT = ("CI", "TERM", "LANG", "LC_ALL", "NO_COLOR", "http_proxy", "https_proxy", "no_proxy")
+KEPT_PREFIXES = ("PIP_", "npm_config_", "NPM_CONFIG_")
+
+
+def go_on(checkout: Path, arguments: Sequence[str], *, yes: bool) -> int:
+    """`invoke ARGUMENTS` on a copy of `checkout`, as the ordinary user; its exit status.
+
+    Raises HostError when the user, the copy or its venv cannot be made.
+    """
+    needed = [program for program in ("sudo", "git", "useradd") if not machine.which(program)]
+    if needed:
+        packages = ["passwd" if program == "useradd" else program for program in needed]
+        machine.agree(f"Install {' '.join(packages)}?", yes=yes, retry=f"{shlex.join(sys.argv)} --yes")
+        machine.install(packages)
+    user = ensure_user()
+    say(f"started by root: going on as the ordinary user {NAME}, on a copy of the checkout")
+    with ExitStack() as stack:
+        stack.enter_context(_terminated_as_exit())
+        stack.enter_context(_sudo_without_password())
+        copy = stack.enter_context(_copy(checkout, user))
+        _install_venv(copy, user)
+        return _as(user, [str(copy / ".venv/bin/invoke"), *arguments], cwd=copy)
+
+
+def ensure_user() -> pwd.struct_passwd:
+    """The ordinary user's passwd entry; made when it is not there."""
+    try:
+        return pwd.getpwnam(NAME)
+    except KeyError:
+        pass
+    command = [machine.which("useradd") or "useradd", "--create-home", "--shell", "/bin/bash", NAME]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    try:
+        return pwd.getpwnam(NAME)  # also when another run has made it in between
+    except KeyError:
+        raise HostError(
+            f"cannot make the user {NAME}: {done.stderr.strip()}", f"see: {shlex.join(command)}"
+        ) from None
+
+
+@contextmanager
+def _terminated_as_exit() -> Iterator[None]:
+    """SIGTERM unwinds what was set up, as Ctrl-C does."""
+
+    def leave(number: int, _frame: object) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _sudo_without_password() -> Iterator[None]:
+    """sudo for the user while this run lasts. A file per run: another one's must not end with ours."""
+    rule = Path(f"/etc/sudoers.d/{NAME}-{os.getpid()}")
+    rule.parent.mkdir(mode=0o750, exist_ok=True)
+    descriptor = os.open(rule, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o440)
+    try:
+        with open(descriptor, "w") as file:
+            file.write(f"{NAME} ALL=(ALL:ALL) NOPASSWD: ALL\n")
+        yield
+    finally:
+        rule.unlink(missing_ok=True)
+
+
+@contextmanager
+def _copy(checkout: Path, user: pwd.struct_passwd) -> Iterator[Path]:
+    """A directory of the user's with the checkout's files, tracked or new, but nothing that git ignores."""
+    # -c safe.directory: root looks at a checkout that may be somebody else's.
+    command = [
+        "git",
+        "-c",
+        "safe.directory=*",
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]
+    listed = subprocess.run(command, cwd=checkout, check=False, capture_output=True)
+    if listed.returncode:
+        raise HostError(
+            f"{checkout} is not a git checkout",
+            listed.stderr.decode(errors="replace").strip().replace("\n", " "),
+        )
+    copy = Path(tempfile.mkdtemp(prefix="checkout-", dir=user.pw_dir))
+    try:
+        for name in os.fsdecode(listed.stdout).split("\0"):
+            source, target = checkout / name, copy / name
+            if name and (source.is_symlink() or source.is_file()):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, target, follow_symlinks=False)
+        for path in (copy, *copy.rglob("*")):
+            os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
+        yield copy
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
+
+
+def _install_venv(copy: Path, user: pwd.struct_passwd) -> None:
+    """The README's own two steps, with the extra that this interpreter has, too."""
+    extra = "dev" if importlib.util.find_spec("mypy") else "test"
+    system = "/usr/bin/python3"  # ours may lie where the user cannot read it
+    python = system if os.access(system, os.X_OK) else os.path.realpath(sys.executable)
+    for command in (
+        [python, "-m", "venv", str(copy / ".venv")],
+        [str(copy / ".venv/bin/pip"), "install", "--quiet", "--disable-pip-version-check", f".[{extra}]"],
+    ):
+        if _as(user, command, cwd=copy):
+            raise HostError(f"as {NAME}: {shlex.join(command)} failed", "its output is above")
+
+
+def _as(user: pwd.struct_passwd, command: Sequence[str], *, cwd: Path) -> int:
+    kept = {k: v for k, v in os.environ.items() if k in KEPT or k.startswith(KEPT_PREFIXES)}
+    who = {
+        "HOME": user.pw_dir,
+        "USER": NAME,
+        "LOGNAME": NAME,
+        "SHELL": "/bin/bash",
+        "PATH": machine.SYSTEM_PATH,
+    }
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**kept, **who},
+        user=user.pw_uid,
+        group=user.pw_gid,
+        extra_groups=os.getgrouplist(NAME, user.pw_gid),
+        umask=0o022,
+        check=False,
+    )
+    return done.returncode if done.returncode >= 0 else 128 - done.returncode

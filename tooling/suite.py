@@ -1,0 +1,137 @@
+"""`invoke test`: as an ordinary user who has what the tests need; those that need root run apart."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+import subprocess
+import sys
+import sysconfig
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fixtures import packages
+from launcher.errors import HostError, UserError
+from tooling import backends, machine, ordinary, prepare
+from tooling.report import say
+
+ROOT = Path(__file__).parent.parent
+NO_TESTS = 5  # pytest's own status for "nothing was collected"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What was asked for. `backend`: whose needs are installed; `jobs` 0: as many as there are cores."""
+
+    backend: str = "bubblewrap"
+    jobs: int = 0
+    must_run: bool = False
+    yes: bool = False
+    arguments: tuple[str, ...] = ()
+
+    def argv(self) -> list[str]:
+        """The same again as arguments of `invoke`."""
+        switches = [name for name, on in (("--must-run", self.must_run), ("--yes", self.yes)) if on]
+        rest = ["--", *self.arguments] if self.arguments else []
+        return ["test", f"--backend={self.backend}", f"--jobs={self.jobs}", *switches, *rest]
+
+
+def run(options: Options) -> int:
+    """pytest's exit status, the worse of the two when the tests that need root ran apart.
+
+    Raises UserError for a backend that is not there, HostError when something cannot be installed.
+    """
+    backend = backends.find(options.backend)
+    if importlib.util.find_spec("xdist") is None:
+        raise HostError(
+            "pytest is not installed here",
+            f"{shlex.join([sys.executable, '-m', 'pip', 'install'])} '.[test]'",
+        )
+    if os.geteuid() == 0:
+        return ordinary.go_on(ROOT, options.argv(), yes=options.yes)
+    require_fresh_install()
+    again = f"{shlex.quote(sys.argv[0])} {shlex.join(replace(options, yes=True).argv())}"
+    prepare.prepare(backend, yes=options.yes, more_packages=missing_packages(), retry=again)
+    privileged = run_as_root(options)
+    return max(pytest(options), privileged)
+
+
+def pytest(options: Options) -> int:
+    """Everything that an ordinary user can run."""
+    jobs = str(options.jobs or "auto")
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-m",
+        "not as_root",
+        "-n",
+        jobs,
+        "--dist",
+        "loadgroup",
+        *_common(options),
+    ]
+    return _pytest(command)
+
+
+def run_as_root(options: Options) -> int:
+    """The few tests marked `as_root`, through sudo when that asks no question; leaves no file of root's."""
+    if subprocess.run(["sudo", "-n", "true"], stderr=subprocess.DEVNULL, check=False).returncode:
+        say("the tests marked as_root are left out: they need sudo without a password (or: sudo invoke test)")
+        return 1 if options.must_run else 0
+    path = prepare.environment()["PATH"]
+    command = [
+        *("sudo", "-n", "env", f"PATH={path}", "HOME=/root", "PYTHONDONTWRITEBYTECODE=1"),
+        *(sys.executable, "-m", "pytest", "-m", "as_root", "-p", "no:cacheprovider", *_common(options)),
+    ]
+    status = _pytest(command)
+    return 0 if status == NO_TESTS else status
+
+
+def _common(options: Options) -> list[str]:
+    return [*(["-p", "tooling.must_run"] if options.must_run else []), *options.arguments]
+
+
+def _pytest(command: list[str]) -> int:
+    say(f"$ {shlex.join(command)}")
+    return subprocess.run(command, cwd=ROOT, env=prepare.environment(), check=False).returncode
+
+
+def missing_packages() -> list[str]:
+    """The packages with what fixtures start beyond what the launcher itself needs, if it is not here."""
+    programs = [program for program in packages.DEBIAN if not machine.which(program)]
+    modules = [name for name in packages.PYTHON if not _system_python_has(name)]
+    if not programs and not modules:
+        return []
+    say(f"  missing for the tests: {', '.join([*programs, *modules])}")
+    if machine.manager().name != "apt":
+        say("  their packages are known by Debian's names only: install them by hand, or their tests skip")
+        return []
+    names = {name for program in programs for name in packages.DEBIAN[program]}
+    return sorted(names | {packages.PYTHON[module] for module in modules})
+
+
+def _system_python_has(module: str) -> bool:
+    command = ["/usr/bin/python3", "-c", f"import {module}"]
+    return subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def require_fresh_install() -> None:
+    """Raises UserError when the installed launcher is a copy that differs from this checkout's.
+
+    The programs in the venv's bin/ run the copy, so their tests would grade code that is gone.
+    """
+    installed = Path(sysconfig.get_path("purelib")) / "launcher"
+    if not installed.is_dir():
+        return
+    here = {
+        path.relative_to(ROOT / "launcher"): path.read_bytes() for path in (ROOT / "launcher").rglob("*.py")
+    }
+    there = {path.relative_to(installed): path.read_bytes() for path in installed.rglob("*.py")}
+    if here != there:
+        again = shlex.join([sys.executable, "-m", "pip", "install", "--force-reinstall", "--no-deps", "."])
+        raise UserError(
+            "the launcher that is installed here is not the one of this checkout",
+            f"install it again: {again}",
+        )
