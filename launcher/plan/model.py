@@ -30,6 +30,14 @@ class Mount(Record):
     perms: int = 0
 
 
+class BusProxy(Record):
+    """One bus that xdg-dbus-proxy filters: upstream address, the socket it is to make, its rules."""
+
+    address: str
+    socket: str
+    rules: tuple[str, ...] = ()
+
+
 class Granted(Record):
     """What a row of the spec gives here: mounts and variables, or (`granted` False) the reason why nothing."""
 
@@ -40,6 +48,7 @@ class Granted(Record):
     reason: str = ""
     mounts: tuple[Mount, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
+    proxies: tuple[BusProxy, ...] = ()
     note: str = ""  # a protection that cannot be had here, or a resource that points at nothing: said at start
 
 
@@ -52,14 +61,6 @@ class Identity(Record):
     home: str = "/home/sandbox"
 
 
-class BusProxy(Record):
-    """One bus that xdg-dbus-proxy filters: upstream address, the socket it is to make, its rules."""
-
-    address: str
-    socket: str
-    rules: tuple[str, ...] = ()
-
-
 class Plan(Record):
     """Everything about one sandbox, decided. Printable as JSON; holds no secret but in `environment`."""
 
@@ -69,6 +70,7 @@ class Plan(Record):
     name: str
     identity: Identity
     rows: tuple[Granted, ...]
+    mounts: tuple[Mount, ...]
     environment: tuple[tuple[str, str], ...]
     command: tuple[str, ...]
     cwd: str

@@ -1,0 +1,89 @@
+"""bubblewrap: the daily backend, as the user, no root. What it lacks here, and a Plan as a bwrap command line."""
+
+from __future__ import annotations
+
+from launcher import seccomp
+from launcher.backends.base import Launch
+from launcher.missing import Missing
+from launcher.run.inner import command as inner
+from launcher.spec.table import SECCOMP
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from launcher.host.model import Host
+    from launcher.plan.model import Mount, Plan
+
+
+def missing(host: Host) -> list[Missing]:
+    """What this host lacks for this backend."""
+    found = []
+    if host.bwrap is None:
+        found.append(Missing(what="bubblewrap", program="bwrap", why="it is not on PATH", required=True))
+    elif "perms" not in host.bwrap.options:
+        why = f"{host.bwrap.path} is older than 0.5: it lacks --perms"
+        found.append(Missing(what="bubblewrap", program="bwrap", why=why, required=True))
+    if "bash" not in host.programs:
+        found.append(Missing(what="bash", program="bash", why="it is not on PATH", required=True))
+    return found
+
+
+def weaker(host: Host) -> tuple[str, ...]:
+    """Protections of the table that this bubblewrap cannot give; each is said at start."""
+    if host.bwrap and "disable-userns" not in host.bwrap.options:
+        return ("bubblewrap is older than 0.8: nested user namespaces are shut by the syscall filter alone",)
+    return ()
+
+
+def render(plan: Plan, host: Host, *, tty: bool) -> Launch:
+    """The bwrap command line (bwrap(1)). Pure; options in the order in which bwrap carries them out.
+
+    Secrets are in the environment that bwrap is started with, never in argv: pid 1 inside keeps that environment,
+    so it is the built one from the start.
+    """
+    assert host.bwrap is not None, "missing() comes first"
+    data: list[tuple[str, bytes]] = [("seccomp", seccomp.program(host.machine, rules=SECCOMP, userns=plan.userns))]
+    argv = [host.bwrap.path, *_namespaces(plan, host.bwrap.options)]
+    for mount in plan.mounts:
+        argv += _mount(mount, data)
+    argv += [
+        "--remount-ro", "/",
+        "--chdir", plan.cwd,
+        "--seccomp", "{seccomp}",
+        "--die-with-parent",
+        "--",
+        *inner(plan.command, tty=tty),
+    ]  # fmt: skip
+    return Launch(argv=tuple(argv), environment=plan.environment, data=tuple(data), proxies=plan.proxies)
+
+
+def _namespaces(plan: Plan, options: frozenset[str]) -> list[str]:
+    return [
+        "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try",
+        *(() if plan.network else ("--unshare-net",)),
+        *(("--disable-userns",) if "disable-userns" in options and not plan.userns else ()),
+        "--uid", str(plan.identity.uid), "--gid", str(plan.identity.gid),
+        "--hostname", "sandbox",
+    ]  # fmt: skip
+
+
+def _mount(mount: Mount, data: list[tuple[str, bytes]]) -> list[str]:
+    """One Mount as bwrap's options; staged content goes to `data` and is named by its placeholder."""
+    perms = ["--perms", f"{mount.perms:04o}"] if mount.perms else []
+    match mount.kind:
+        case "bind":
+            option = {"ro": "--ro-bind", "rw": "--bind", "dev": "--dev-bind"}[mount.mode]
+            return [option, mount.source, mount.target]
+        case "data":
+            name = f"data{len(data)}"
+            data.append((name, mount.content))
+            return [*perms, "--ro-bind-data" if mount.mode == "ro" else "--file", f"{{{name}}}", mount.target]
+        case "symlink":
+            return ["--symlink", mount.source, mount.target]
+        case "tmpfs":
+            return [*perms, "--tmpfs", mount.target]
+        case "dir":
+            return [*perms, "--dir", mount.target]
+        case "dev":
+            return ["--dev", mount.target]
+        case "proc":
+            return ["--proc", mount.target]

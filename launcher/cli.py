@@ -1,0 +1,110 @@
+"""argv in, exit status out: the only place that prints errors and picks a status."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from launcher.errors import LauncherError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from launcher.host.model import Host
+    from launcher.request import Request
+
+PROGRAMS = {"bubblewrap": "claude-sandbox", "container": "claude-sandbox-container", "vm": "claude-sandbox-vm"}
+
+
+def main(argv: list[str], backend: str) -> int:
+    """Run one command line; the exit status is the agent's, 2 for a user's mistake, 125 when it could not be started."""
+    from launcher.run.spawn import open_standard_descriptors
+
+    open_standard_descriptors()
+    program = PROGRAMS[backend]
+    try:
+        return _main(argv[1:], backend, program)
+    except LauncherError as error:
+        say(f"{program}: {error.what}", f"  {error.hint}")
+        return error.status
+    except BrokenPipeError:
+        return 141  # 128 + SIGPIPE, as a program that `| head` ends
+    except KeyboardInterrupt:
+        return 130
+
+
+def _main(arguments: list[str], backend: str, program: str) -> int:
+    from launcher import flags
+
+    request = flags.parse(arguments, backend=backend, program=program)
+    match request.action:
+        case "help":
+            print(flags.help_text(program, backend))
+            return 0
+        case "version":
+            from launcher import __version__
+
+            print(f"{program} {__version__}")
+            return 0
+        case "completion":
+            from launcher.completion import script
+
+            print(script(request.project))
+            return 0
+    return _with_host(request)
+
+
+def _with_host(request: Request) -> int:
+    from launcher import launch
+    from launcher.host.probe import probe
+
+    host = probe(os.environ)
+    match request.action:
+        case "check":
+            return _check(request, host)
+        case "restore":
+            from launcher import watch
+
+            subject = launch.context(request, host).subject
+            for line in watch.restore(subject.state, subject.path):
+                print(line)
+            return 0
+        case "explain":
+            from launcher import explain
+
+            plan = launch.plan(launch.context(request, host))
+            coloured = os.isatty(1) and "NO_COLOR" not in host.environ
+            print(explain.as_json(plan) if request.json else explain.text(plan, colour=coloured))
+            return 0
+    context = launch.context(request, host)
+    if request.tmux:
+        from launcher import tmux
+
+        return tmux.run(context, say)
+    return launch.execute(context, launch.plan(context), say)
+
+
+def _check(request: Request, host: Host) -> int:
+    """Print what is missing. Status 0 when nothing that is required is."""
+    from launcher.check import report
+
+    found = report(host, request.backend)
+    if request.json:
+        import json
+
+        print(json.dumps([m.as_json() for m in found], indent=2))
+        return 125 if any(m.required for m in found) else 0
+    for item in found:
+        print(f"{'missing' if item.required else 'optional'}: {item.what}: {item.why}\n  {item.fix}")
+    if not found:
+        print("nothing is missing here")
+    return 125 if any(m.required for m in found) else 0
+
+
+def say(*lines: str) -> None:
+    """Lines on stderr, each cleaned of what would command a terminal; a closed stderr is no reason to fail."""
+    try:
+        for line in lines:
+            sys.stderr.write("".join(c if c.isprintable() else "?" for c in line) + "\n")
+        sys.stderr.flush()
+    except OSError:
+        pass

@@ -1,0 +1,110 @@
+"""Claude's own files, git's, ssh's and gh's: what of them this home has."""
+
+from __future__ import annotations
+
+import os
+
+from launcher.host.model import Entry, Offer
+from launcher.host.paths import dotfile, kind_of, socket_offer
+from launcher.spec.table import CLAUDE_SETTINGS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def offers(environ: Mapping[str, str], home: str, uid: int) -> dict[str, Offer]:
+    """The rows about identity and credentials."""
+    config = environ.get("XDG_CONFIG_HOME", "")
+    config = config if config.startswith("/") else f"{home}/.config"
+    return {
+        "claude-config": claude_config(environ, home, uid),
+        "claude-settings": claude_settings(environ, home),
+        "claude-json": claude_json(environ, home),
+        "git-config": git_config(home, config),
+        "ssh-keys": ssh_keys(home, uid),
+        "ssh-agent": ssh_agent(environ),
+        "gh-config": gh_config(config, environ),
+    }
+
+
+def claude_directory(environ: Mapping[str, str], home: str) -> str:
+    """~/.claude, or what CLAUDE_CONFIG_DIR names."""
+    named = environ.get("CLAUDE_CONFIG_DIR", "")
+    return named if named.startswith("/") else f"{home}/.claude"
+
+
+def claude_config(environ: Mapping[str, str], home: str, uid: int) -> Offer:
+    """The directory of the login. One that is not there yet is made by the launcher; one of another's is not taken."""
+    path = claude_directory(environ, home)
+    kind = kind_of(path)
+    if kind not in ("", "dir") or (not kind and os.path.islink(path)):
+        why = "is a dangling symlink" if not kind else "is not a directory"
+        return Offer(reason=f"{path} {why}", note=f"the login is not forwarded: {path} {why}")
+    if kind and os.stat(path).st_uid != uid:
+        return Offer(reason=f"{path} is not yours", note=f"the login is not forwarded: {path} belongs to another user")
+    real = os.path.realpath(path)
+    return Offer(entries=(Entry(name=".claude", kind="dir", source=real),), shown=path)
+
+
+def claude_settings(environ: Mapping[str, str], home: str) -> Offer:
+    """What the host's own claude would execute or obey from its directory, and how each is to be protected."""
+    base = os.path.realpath(claude_directory(environ, home))
+    entries = []
+    for name, kind, _content, create in CLAUDE_SETTINGS:
+        path = f"{base}/{name}"
+        if os.path.islink(path):
+            entries.append(Entry(name=name, kind="link", source=os.path.realpath(path)))
+        elif create or os.path.exists(path):
+            entries.append(Entry(name=name, kind="dir" if kind == "dir" else "file", source=path))
+    return Offer(entries=tuple(entries), shown=f"{base}/{{{','.join(e.name for e in entries)}}}")
+
+
+def claude_json(environ: Mapping[str, str], home: str) -> Offer:
+    """~/.claude.json, which lies in CLAUDE_CONFIG_DIR when that is set."""
+    named = environ.get("CLAUDE_CONFIG_DIR", "")
+    path = f"{named}/.claude.json" if named.startswith("/") else f"{home}/.claude.json"
+    shown = path if os.path.exists(path) else ""
+    return Offer(entries=(Entry(name=".claude.json", kind="file", source=path),), shown=shown or "an empty one")
+
+
+def git_config(home: str, config: str) -> Offer:
+    """~/.gitconfig and ~/.config/git; either may be a file, a link into a dotfile manager's store, or not there."""
+    first, why_first = dotfile(f"{home}/.gitconfig", kind="file", name=".gitconfig", shown="~/.gitconfig")
+    second, why_second = dotfile(f"{config}/git", kind="dir", name=".config/git", shown="~/.config/git")
+    entries = (*first, *second)
+    note = f"git-config: {why_first}" if why_first and "no ~" not in why_first else ""
+    if not entries:
+        return Offer(reason=f"{why_first}, {why_second}", note=note)
+    return Offer(entries=entries, shown=" and ".join(n for n, e in (("~/.gitconfig", first), ("~/.config/git", second)) if e), note=note)
+
+
+def ssh_keys(home: str, uid: int) -> Offer:
+    """~/.ssh file by file. ssh refuses a config of another owner, and root is nobody inside: such a one is copied."""
+    entries, why = dotfile(f"{home}/.ssh", kind="dir", name=".ssh", shown="~/.ssh")
+    if not entries:
+        return Offer(reason=why, note="" if "no ~" in why else f"ssh-keys: {why}")
+    return Offer(entries=tuple(_owned(e, uid) for e in entries), shown="~/.ssh")
+
+
+def _owned(entry: Entry, uid: int) -> Entry:
+    if entry.kind != "file" or os.stat(entry.source).st_uid == uid:
+        return entry
+    with open(entry.source, "rb") as file:
+        return Entry(name=entry.name, kind="content", source=entry.source, content=file.read(1 << 20))
+
+
+def ssh_agent(environ: Mapping[str, str]) -> Offer:
+    """The agent's socket."""
+    path = environ.get("SSH_AUTH_SOCK", "")
+    if not path:
+        return Offer(reason="SSH_AUTH_SOCK is not set")
+    return socket_offer(path, shown="$SSH_AUTH_SOCK", name="ssh-agent.sock", what="ssh-agent")
+
+
+def gh_config(config: str, environ: Mapping[str, str]) -> Offer:
+    """The directory of GitHub's CLI: GH_CONFIG_DIR, or gh under the XDG configuration."""
+    named = environ.get("GH_CONFIG_DIR", "")
+    path = named if named.startswith("/") else f"{config}/gh"
+    entries, why = dotfile(path, kind="dir", name=".config/gh", shown=path if named else "~/.config/gh")
+    return Offer(entries=tuple(entries), shown=path if named else "~/.config/gh") if entries else Offer(reason=why)

@@ -1,0 +1,77 @@
+"""The Host: what the machine offers, as a plain value that planning reads and tests write by hand."""
+
+from __future__ import annotations
+
+from launcher.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    EntryKind = Literal["file", "dir", "socket", "device", "content", "link"]
+
+
+class Entry(Record):
+    """One thing that a row may grant.
+
+    `source` is its real path on the host (symlinks resolved), or for a link what it says; `name` is where it goes, relative to
+    the row's place inside (absolute when it keeps its path). "content" is staged from `content`.
+    """
+
+    name: str
+    kind: EntryKind
+    source: str = ""
+    content: bytes = b""
+
+
+class Offer(Record):
+    """What the host has for one row. Nothing (`entries` empty) comes with the reason.
+
+    `shown`: how `--explain` names the source. `note`: said at start when the user asked for the resource and it is not there.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    shown: str = ""
+    reason: str = ""
+    note: str = ""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every source."""
+        return tuple(e.source for e in self.entries)
+
+
+class Agent(Record):
+    """The agent's program: the name typed, where it really is, and the trees that it needs to run."""
+
+    name: str
+    path: str
+    trees: tuple[str, ...] = ()
+    bin_dirs: tuple[str, ...] = ()
+
+
+class Bwrap(Record):
+    """bubblewrap: where it is and which of the options that versions differ in it knows."""
+
+    path: str
+    options: frozenset[str]
+
+
+class Host(Record):
+    """This machine and its user, as far as a Plan depends on them."""
+
+    uid: int
+    gid: int
+    home: str
+    machine: str  # os.uname().machine
+    environ: dict[str, str]
+    offers: dict[str, Offer]
+    programs: dict[str, str]  # name -> path on the host's PATH; those that are there
+    bwrap: Bwrap | None = None
+    agent: Agent | None = None
+    state: str = ""  # the launcher's own state directory
+    notes: tuple[str, ...] = ()
+
+    def offer(self, row: str) -> Offer:
+        """What there is for `row`."""
+        return self.offers.get(row, Offer(reason="this host has none"))

@@ -1,0 +1,171 @@
+"""Look at the machine once, and give a Host."""
+
+from __future__ import annotations
+
+import os
+
+from launcher.errors import UserError
+from launcher.host import agent as agents
+from launcher.host import credentials, desktop
+from launcher.host.model import Bwrap, Entry, Host, Offer
+from launcher.host.paths import kind_of
+from launcher.spec.table import ETC
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PROGRAMS = ("xdg-dbus-proxy", "tmux", "bash", "setsid")
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+# Options that came with later versions of bubblewrap: --perms with 0.5, --disable-userns with 0.8.
+BWRAP_OPTIONS = ("perms", "disable-userns", "seccomp", "args", "unshare-cgroup")
+
+
+def probe(environ: Mapping[str, str]) -> Host:
+    """Everything about this machine that a Plan may depend on.
+
+    Raises UserError when HOME is not the user's own.
+    """
+    uid, gid = os.getuid(), os.getgid()
+    home, notes = _home(environ, uid)
+    runtime, more = _runtime(environ, uid)
+    programs = {name: path for name in PROGRAMS if (path := agents.which(name, environ))}
+    return Host(
+        uid=uid,
+        gid=gid,
+        home=home,
+        machine=os.uname().machine,
+        environ=dict(environ),
+        offers=_offers(environ, home, runtime, uid),
+        programs=programs,
+        bwrap=_bwrap(environ),
+        agent=agents.find("claude", environ, home),
+        state=_state(environ, home),
+        notes=(*notes, *more),
+    )
+
+
+def _offers(environ: Mapping[str, str], home: str, runtime: str, uid: int) -> dict[str, Offer]:
+    return {
+        "userland": _userland(),
+        "etc": _etc(),
+        **credentials.offers(environ, home, uid),
+        "x11": desktop.x11(environ, home),
+        "wayland": desktop.wayland(environ, runtime),
+        "audio": desktop.audio(environ, runtime),
+        "gpu": desktop.gpu(),
+        "dbus-session": desktop.bus(
+            environ, variable="DBUS_SESSION_BUS_ADDRESS", default=f"{runtime or '/run/user/' + str(uid)}/bus", row="dbus-session"
+        ),
+        "dbus-system": desktop.bus(
+            environ, variable="DBUS_SYSTEM_BUS_ADDRESS", default="/run/dbus/system_bus_socket", row="dbus-system"
+        ),
+        "nix-store": _directory("/nix/store"),
+        "nix-commands": _directory("/nix/var/nix/daemon-socket"),
+        "kvm": Offer(entries=(Entry(name="/dev/kvm", kind="device", source="/dev/kvm"),), shown="/dev/kvm")
+        if kind_of("/dev/kvm") == "device"
+        else Offer(reason="there is no /dev/kvm"),
+        "chromium": _chromium(environ),
+    }
+
+
+def _home(environ: Mapping[str, str], uid: int) -> tuple[str, list[str]]:
+    """The user's home, by HOME or else by the passwd entry; it must be a directory of the user's."""
+    import pwd
+
+    home, notes = environ.get("HOME", ""), []
+    if not home:
+        try:
+            home = pwd.getpwuid(uid).pw_dir
+        except KeyError:
+            raise UserError(f"HOME is not set and uid {uid} has no passwd entry", "set HOME to your home directory") from None
+        notes = [f"HOME is not set: {home} is taken, from the passwd entry"]
+    if not home.startswith("/") or not os.path.isdir(home):
+        raise UserError(f"HOME={home} is not a directory", "set HOME to your home directory")
+    owner = os.stat(home).st_uid
+    if owner != uid:
+        raise UserError(f"HOME={home} belongs to uid {owner}, you are uid {uid}", "set HOME to your own home directory")
+    return os.path.realpath(home), notes
+
+
+def _runtime(environ: Mapping[str, str], uid: int) -> tuple[str, list[str]]:
+    """XDG_RUNTIME_DIR when it is ours (the XDG base directory specification wants owner and 0700), else ""."""
+    path = environ.get("XDG_RUNTIME_DIR", "")
+    try:
+        if path and os.path.isabs(path) and os.stat(path).st_uid == uid:
+            return path, []
+    except OSError:
+        pass
+    if path:
+        return "", [f"XDG_RUNTIME_DIR={path} is not a directory of yours: nothing is taken from it"]
+    default = f"/run/user/{uid}"
+    return (default if kind_of(default) == "dir" and os.stat(default).st_uid == uid else ""), []
+
+
+def _state(environ: Mapping[str, str], home: str) -> str:
+    base = environ.get("XDG_STATE_HOME", "")
+    return f"{base if base.startswith('/') else home + '/.local/state'}/claude-sandbox"
+
+
+def _userland() -> Offer:
+    """/usr, and the top-level names that lead into it: links where the host has links, directories where not."""
+    entries = [Entry(name="/usr", kind="dir", source="/usr")]
+    for name in ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"):
+        if os.path.islink(name):
+            entries.append(Entry(name=name, kind="link", source=os.readlink(name)))
+        elif os.path.isdir(name):
+            entries.append(Entry(name=name, kind="dir", source=name))
+    return Offer(entries=tuple(entries), shown="/usr")
+
+
+def _etc() -> Offer:
+    """The spec's list, as far as it is here. A link into /usr stays one (ICU reads the time zone from the link)."""
+    entries = []
+    for name in ETC:
+        path = f"/etc/{name}"
+        target = os.readlink(path) if os.path.islink(path) else ""
+        resolved = os.path.normpath(os.path.join("/etc", os.path.dirname(name), target)) if target else ""
+        if resolved.startswith("/usr/") and os.path.exists(resolved):
+            entries.append(Entry(name=path, kind="link", source=target))
+        elif (kind := kind_of(path)) in ("file", "dir") and os.access(path, os.R_OK):
+            entries.append(Entry(name=path, kind="dir" if kind == "dir" else "file", source=os.path.realpath(path)))
+    return Offer(entries=tuple(entries), shown=f"{len(entries)} entries of /etc")
+
+
+def _directory(path: str) -> Offer:
+    if kind_of(path) != "dir":
+        return Offer(reason=f"there is no {path}")
+    return Offer(entries=(Entry(name=path, kind="dir", source=path),), shown=path)
+
+
+def _bwrap(environ: Mapping[str, str]) -> Bwrap | None:
+    """bubblewrap on PATH. What it can do is read off its binary: asking `bwrap --help` costs 2 ms at each start."""
+    path = agents.which("bwrap", environ)
+    if not path:
+        return None
+    try:
+        with open(path, "rb") as file:
+            binary = file.read(1 << 20)
+    except OSError:
+        binary = b""
+    if binary[:4] != b"\x7fELF" or b"bwrap" not in binary:  # a wrapper script, as Nix makes them
+        import subprocess
+
+        asked = subprocess.run([path, "--help"], capture_output=True, check=False)
+        binary = asked.stdout + asked.stderr
+    return Bwrap(path=path, options=frozenset(o for o in BWRAP_OPTIONS if o.encode() in binary))
+
+
+def _chromium(environ: Mapping[str, str]) -> Offer:
+    """The browser's own binary: Debian's /usr/bin/chromium is a script that reads /etc/chromium.d and dies without."""
+    for name in CHROMIUM:
+        path = agents.which(name, environ)
+        if not path:
+            continue
+        real = os.path.realpath(path)
+        for binary in ("/usr/lib/chromium/chromium", "/usr/lib64/chromium-browser/chromium-browser", "/opt/google/chrome/chrome"):
+            if os.path.basename(binary) in real or name in binary:
+                real = binary if os.path.isfile(binary) else real
+                break
+        return Offer(entries=(Entry(name=name, kind="file", source=real),), shown=real)
+    return Offer(reason="no chromium on PATH")

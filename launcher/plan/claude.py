@@ -1,0 +1,56 @@
+"""Rows about Claude's own files: the login, what the host's claude would execute, and ~/.claude.json."""
+
+from __future__ import annotations
+
+from launcher.plan import places
+from launcher.plan.context import Context
+from launcher.plan.model import Granted, Mount
+from launcher.spec.table import CLAUDE_PRIVATE
+
+CONFIG = f"{places.HOME}/.claude"
+
+
+def claude_config(context: Context) -> Granted:
+    """~/.claude, writable; but not what running sessions of the host source or trust, which is private inside.
+
+    The host's path is a link to it: settings and plugins name their files by it.
+    """
+    offer = context.offer("claude-config")
+    if not offer.entries:
+        return Granted(row="claude-config", granted=False, reason=offer.reason, note=offer.note)
+    source = offer.entries[0].source
+    mounts = [Mount(kind="bind", source=source, target=CONFIG, mode="rw")]
+    mounts += [Mount(kind="tmpfs", target=f"{CONFIG}/{name}", perms=0o700) for name in CLAUDE_PRIVATE]
+    if offer.shown != CONFIG and not offer.shown.startswith(context.subject.path + "/"):
+        mounts.append(Mount(kind="symlink", source=CONFIG, target=offer.shown))
+    return Granted(row="claude-config", source=offer.shown, target=CONFIG, mounts=tuple(mounts))
+
+
+def claude_settings(context: Context) -> Granted:
+    """Settings, hooks, commands and their like read-only in the writable ~/.claude."""
+    if "claude-settings-write" in context.request.also:
+        return Granted(row="claude-settings", granted=False, reason="writable: --with claude-settings-write")
+    if "claude-config" in context.request.without or not context.offer("claude-config").entries:
+        return Granted(row="claude-settings", granted=False, reason="there is no claude-config")
+    offer = context.offer("claude-settings")
+    config = context.offer("claude-config").entries[0].source
+    linked = [e.name for e in offer.entries if e.kind == "link"]
+    mounts = [
+        Mount(kind="bind", source=f"{config}/{e.name}", target=f"{CONFIG}/{e.name}", mode="ro")
+        for e in offer.entries
+        if e.kind != "link"
+    ]
+    # A link cannot be a mount point, and following it would let a former agent, who could rewrite it, choose what is shown.
+    note = f"claude-settings: {', '.join(linked)} under {config} is a symlink: not shown, and not protected" if linked else ""
+    return Granted(row="claude-settings", source=offer.shown, target=CONFIG, mounts=tuple(mounts), note=note)
+
+
+def claude_json(context: Context) -> Granted:
+    """A copy of ~/.claude.json, one per project. A link leads to it: Claude Code writes through the link."""
+    source = context.offer("claude-json").shown
+    directory = f"{context.subject.state}/claude"
+    mounts = (
+        Mount(kind="bind", source=directory, target=places.CLAUDE_JSON, mode="rw"),
+        Mount(kind="symlink", source=f"{places.CLAUDE_JSON}/claude.json", target=f"{places.HOME}/.claude.json"),
+    )
+    return Granted(row="claude-json", source=source, target=f"{places.HOME}/.claude.json, kept for this project", mounts=mounts)

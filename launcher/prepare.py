@@ -1,0 +1,57 @@
+"""What has to be on the host before a start: directories of the user's that are made once, and the project's state.
+
+Everything under ~/.claude is writable from inside, so a former agent may have left a link anywhere in it: nothing here
+follows one.
+"""
+
+from __future__ import annotations
+
+import os
+
+from launcher import git, state
+from launcher.errors import HostError
+from launcher.plan.context import Context
+from launcher.plan.model import Plan
+from launcher.spec.table import CLAUDE_SETTINGS
+
+
+def prepare(context: Context, plan: Plan) -> None:
+    """Make what the Plan binds and is not there yet. Raises HostError when the disk or a permission is in the way."""
+    granted = {g.row for g in plan.rows if g.granted}
+    try:
+        if "claude-config" in granted:
+            os.makedirs(context.offer("claude-config").entries[0].source, 0o700, exist_ok=True)
+        if "claude-settings" in granted:
+            _settings(context.offer("claude-config").entries[0].source)
+    except OSError as error:
+        raise HostError(f"~/.claude cannot be prepared: {error.strerror}: {error.filename}", "free space there, or mend its mode") from error
+    if "claude-json" in granted:
+        state.claude_json(context.subject.state, context.offer("claude-json").entries[0].source)
+    if "git-hooks" in granted and context.subject.git:
+        git.make_missing(context.subject.git)
+
+
+def _settings(directory: str) -> None:
+    """Make what is missing empty: what is there is a mount point inside, and cannot be planted."""
+    base = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for name, kind, content, create in CLAUDE_SETTINGS:
+            if not create:
+                continue
+            try:
+                os.lstat(name, dir_fd=base)
+            except FileNotFoundError:
+                _make(name, kind, content, base)
+    finally:
+        os.close(base)
+
+
+def _make(name: str, kind: str, content: str, base: int) -> None:
+    if kind == "dir":
+        os.mkdir(name, 0o755, dir_fd=base)
+        return
+    file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=base)
+    try:
+        os.write(file, content.encode())
+    finally:
+        os.close(file)

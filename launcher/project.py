@@ -1,0 +1,61 @@
+"""Which directories may be a PROJECT or a share, and what a project's path is once resolved."""
+
+from __future__ import annotations
+
+import os
+
+from launcher.errors import UserError
+from launcher.flags import printable
+
+# A project there would hand the sandbox the host's own sockets and devices (tmux's and X's lie in /tmp), or its system.
+SYSTEM = ("/tmp", "/var/tmp", "/run", "/var/run", "/etc", "/usr", "/var", "/boot", "/opt", "/srv", "/mnt", "/media", "/nix", "/home")
+KERNEL = ("/dev", "/proc", "/sys")
+
+
+def check(typed: str, *, home: str, runtime: str, state: str) -> str:
+    """The real path of PROJECT.
+
+    Raises UserError: missing, a file, unreadable, a dangling symlink, or a directory that a sandbox must not be given.
+    """
+    shown = printable(typed)
+    if not typed:
+        raise UserError("PROJECT is an empty string", "say which directory to work on")
+    if "\0" in typed:
+        raise UserError("PROJECT holds a NUL byte", "no path can: check the variable it comes from")
+    path = os.path.realpath(typed)
+    if not os.path.exists(path):
+        if os.path.islink(typed):
+            raise UserError(f"PROJECT {shown} is a dangling symlink to {printable(path)}", "make that directory, or mend the link")
+        raise UserError(f"PROJECT {shown} does not exist", f"make it first: mkdir -p {shown}")
+    if not os.path.isdir(path):
+        raise UserError(f"PROJECT {shown} is a file", "give the directory that it is in")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise UserError(f"PROJECT {shown} is not readable by you", f"see its owner and mode: ls -ld {shown}")
+    reason = refused(path, home=home, runtime=runtime, state=state)
+    if reason:
+        raise UserError(f"PROJECT {shown} {reason}", "give a directory below it that holds the project alone")
+    return path
+
+
+def refused(path: str, *, home: str, runtime: str, state: str) -> str:
+    """Why `path` (real, a directory) must not go into a sandbox whole, or ""."""
+    if path == "/":
+        return "is the whole machine"
+    if path == home:
+        return "is your home: its keys, logins and history would all be inside"
+    if within(home, path):
+        return "is a parent of your home"
+    if path in SYSTEM or any(within(path, k) for k in KERNEL):
+        return "belongs to the system"
+    for private, what in ((runtime, "your runtime directory, with the sockets of your session"), (state, "claude-sandbox's own state")):
+        if private and (within(path, private) or within(private, path)):
+            return f"holds or lies in {what}"
+    for name in (".ssh", ".gnupg", ".claude"):
+        if within(path, f"{home}/{name}"):
+            return f"lies in ~/{name}"
+    return ""
+
+
+def within(path: str, parent: str) -> bool:
+    """Whether `path` is `parent` or below it."""
+    return path == parent or path.startswith(parent.rstrip("/") + "/")

@@ -1,0 +1,37 @@
+"""What the user asked for, as a value; made by flags.parse, read by everyone after it."""
+
+from __future__ import annotations
+
+from launcher.record import Record
+
+
+class Share(Record):
+    """One more host path: `--share PATH[:ro|:rw]`."""
+
+    path: str
+    mode: str = "ro"
+
+
+class Request(Record):
+    """The command line, parsed. `project` is as typed until project.check() has resolved it."""
+
+    backend: str
+    project: str
+    args: tuple[str, ...] = ()
+    shell: bool = False
+    tmux: bool = False
+    network: bool = True
+    protect: bool = False
+    quiet: bool = False
+    without: frozenset[str] = frozenset()
+    also: frozenset[str] = frozenset()  # --with ROW; `with` is a keyword
+    env: tuple[str, ...] = ()
+    shares: tuple[Share, ...] = ()
+    # What to do instead of starting: "", "explain", "check", "restore", "print-launch".
+    action: str = ""
+    json: bool = False
+
+    @property
+    def variant(self) -> str:
+        """The name of the spec's variant that this request is: the words of some cells depend on it."""
+        return "" if self.network else "no-network"
