@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import shlex
 import sys
 
 from invoke.context import Context
 from invoke.tasks import task
 
+import bench.launch
 from launcher.errors import UserError
 from tooling import backends, checks, prepare, suite
 from tooling.report import reported, say
@@ -92,3 +94,24 @@ def lint(_context: Context, fix: bool = False) -> int:
 def docs(_context: Context, check: bool = False) -> int:
     """Render the tables from the spec and build the book."""
     return checks.docs(check=check)
+
+
+@task(
+    name="bench",
+    auto_shortflags=False,
+    help={
+        "what": "launch: what one start costs, beside raw bwrap, firejail and sandbox-runtime",
+        "runs": "starts of each kind",
+        "json": "all numbers, for a script",
+        "yes": "install the programs to compare with without asking",
+    },
+)
+@reported
+def run_bench(_context: Context, what: str, runs: int = 30, json: bool = False, yes: bool = False) -> int:
+    """Measure, as an ordinary user: invoke bench launch."""
+    if what != "launch":
+        near = difflib.get_close_matches(what, ["launch"], n=1, cutoff=0.3)
+        raise UserError(
+            f"there is no benchmark {what!r}", "did you mean launch?" if near else "benchmarks: launch"
+        )
+    return bench.launch.run(runs=max(runs, 1), as_json=json, yes=yes)

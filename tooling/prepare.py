@@ -121,16 +121,15 @@ def packages_for(missing: Sequence[Lack]) -> list[str]:
     # Late: a checkout whose table is being regenerated can still lint and test itself.
     from launcher.spec.table import PACKAGES
 
-    programs = [lack.program for lack in missing]
-    names = [name for name in programs if name in PACKAGES]
-    if AGENT in programs:
-        names += [name for name in ("node", "npm") if not machine.which(name)]
-    if not names:
+    programs = [lack.program for lack in missing if lack.program != AGENT]
+    if len(programs) < len(missing) and not (machine.which("npm") and machine.which("node")):
+        programs.append("npm")  # whose package depends on that of node
+    named = {program: packages for program, _, _, packages in PACKAGES}
+    known = [named[program] for program in programs if program in named]
+    if not known:
         return []
-    own = {"node": "nodejs", "npm": "npm"}
-    manager = machine.manager().program
-    packages = [own[name] if name in own else PACKAGES[name][manager] for name in names if name != AGENT]
-    return list(dict.fromkeys(packages))
+    manager = machine.manager().name
+    return list(dict.fromkeys(packages[manager] for packages in known))
 
 
 def question(packages: Sequence[str], *, with_agent: bool) -> str:
