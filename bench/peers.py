@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.errors import HostError
-from tooling import machine
+from tooling import agent, machine
 from tooling.report import say
 
 SANDBOX_RUNTIME = "@anthropic-ai/sandbox-runtime"
@@ -36,10 +34,7 @@ def find_or_install(*, yes: bool, retry: str) -> Peers:
         machine.agree(f"To compare with, install {', '.join(wanted)}?", yes=yes, retry=retry)
         machine.install(packages)
     if not srt:
-        _cache().mkdir(parents=True, exist_ok=True)
-        npm = [machine.which("npm") or "npm", "install", "--prefix", str(_cache()), "--no-fund", "--no-audit"]
-        if subprocess.run([*npm, SANDBOX_RUNTIME], stdout=sys.stderr, check=False).returncode:
-            raise HostError(f"npm could not install {SANDBOX_RUNTIME}", "its output is above")
+        agent.npm_install(SANDBOX_RUNTIME, where=_cache())
         srt = str(own)
     firejail = machine.which("firejail")
     if firejail is None:

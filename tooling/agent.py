@@ -6,10 +6,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from launcher.errors import HostError
 from tooling.machine import which
 from tooling.report import say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PACKAGE = "@anthropic-ai/claude-code"
 
@@ -35,22 +39,19 @@ def path_with_agent(path: str) -> str:
 
 def install() -> None:
     """Installs it, npm's output on the terminal. Raises HostError when npm or the installed program fails."""
-    where = prefix()
-    where.mkdir(parents=True, exist_ok=True, mode=0o700)
-    npm = [
-        which("npm") or "npm",
-        "install",
-        "--prefix",
-        str(where),
-        "--no-fund",
-        "--no-audit",
-        "--no-update-notifier",
-    ]
     # npm 11 may hold install scripts back, older ones run them: so never by npm, but here, once.
-    _run([*npm, "--ignore-scripts", PACKAGE])
-    package = where / "node_modules" / PACKAGE
+    npm_install(PACKAGE, where=prefix(), more=["--ignore-scripts"])
+    package = prefix() / "node_modules" / PACKAGE
     _run([which("node") or "node", str(package / "install.cjs")], cwd=package)
     _run([str(directory() / "claude"), "--version"])
+
+
+def npm_install(package: str, *, where: Path, more: Sequence[str] = ()) -> None:
+    """Installs an npm package into `where`/node_modules. Raises HostError when npm fails."""
+    where.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Not --prefix, with which npm no longer reads the machine's npmrc. The file keeps it from a project above.
+    (where / "package.json").write_text('{"private": true}\n')
+    _run([which("npm") or "npm", "install", "--no-fund", "--no-audit", *more, package], cwd=where)
 
 
 def _run(command: list[str], *, cwd: Path | None = None) -> None:
@@ -62,6 +63,4 @@ def _run(command: list[str], *, cwd: Path | None = None) -> None:
             f"cannot start {command[0]}: {error.strerror}", "is Node.js with npm installed?"
         ) from None
     if status:
-        raise HostError(
-            f"Claude Code could not be installed: {command[0]} ended with {status}", "its output is above"
-        )
+        raise HostError(f"{' '.join(command[:2])} ended with {status}", "its output is above")

@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 NAME = "claude-sandbox-test"
 # What is needed to reach a package registry and to print as they like; nothing else of root's.
 KEPT = ("CI", "TERM", "LANG", "LC_ALL", "NO_COLOR", "http_proxy", "https_proxy", "no_proxy")
+KEPT_CERTIFICATES = (
+    "NODE_EXTRA_CA_CERTS",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+)
 KEPT_PREFIXES = ("PIP_", "npm_config_", "NPM_CONFIG_")
 
 
@@ -144,7 +151,8 @@ def _install_venv(copy: Path, user: pwd.struct_passwd) -> None:
 
 
 def _as(user: pwd.struct_passwd, command: Sequence[str], *, cwd: Path) -> int:
-    kept = {k: v for k, v in os.environ.items() if k in KEPT or k.startswith(KEPT_PREFIXES)}
+    names = (*KEPT, *KEPT_CERTIFICATES)
+    kept = {k: v for k, v in os.environ.items() if k in names or k.startswith(KEPT_PREFIXES)}
     who = {
         "HOME": user.pw_dir,
         "USER": NAME,
