@@ -49,7 +49,7 @@ def install() -> None:
 def npm_install(package: str, *, where: Path, more: Sequence[str] = ()) -> None:
     """Installs an npm package into `where`/node_modules. Raises HostError when npm fails."""
     where.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # Not --prefix, with which npm no longer reads the machine's npmrc. The file keeps it from a project above.
+    # Not --prefix, with which npm no longer reads the machine's npmrc. The file ends its search upwards.
     (where / "package.json").write_text('{"private": true}\n')
     _run([which("npm") or "npm", "install", "--no-fund", "--no-audit", *more, package], cwd=where)
 
