@@ -110,7 +110,7 @@ def _kind(value: object) -> str:
 def unknown(name: str, what: str, names: Iterable[str]) -> str:
     """As in: 'forwardd' is not a word; did you mean 'forwarded'? All that there are when none is near."""
     names = list(names)
-    near = get_close_matches(name, names, n=1)
+    near = get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
     return f"{name!r} is not a {what}; {hint}"
 
@@ -208,7 +208,7 @@ def _variable(name: str) -> str:
 def _pattern(pattern: str) -> str:
     if pattern.startswith("/") or {"", ".", ".."} & set(pattern.split("/")):
         return "must be a plain path relative to the project"
-    return ""
+    return "needs no /** at the end: a directory stands for all below it" if pattern.endswith("**") else ""
 
 
 def _packages(lists: _Reader) -> tuple[Package, ...]:

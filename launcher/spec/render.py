@@ -69,16 +69,16 @@ def _full(spec: Spec, row: Row) -> list[str]:
 def _claims(spec: Spec, row: Row, backend: str) -> str:
     """Word and means, then those of each variant that differs."""
     plain = row.cells[backend]
-    lines = [f"**{plain.word}** {plain.means}"]
+    lines = [f"**{plain.word}** · {plain.means}"]
     for variant in row.variants:
         cell = row.cell(backend, variant)
         if cell != plain:
-            lines.append(f"`{spec.variants[variant]}`: **{cell.word}** {cell.means}")
+            lines.append(f"`{spec.variants[variant]}`: **{cell.word}** · {cell.means}")
     return "<br>".join(lines)
 
 
 def _lists(spec: Spec) -> Iterable[str]:
-    yield "### /etc\n\nExactly these come in, if they are there; passwd, group, hostname, machine-id are made."
+    yield "### /etc\n\nThese come in, if they are there; passwd, group, hostname and machine-id are made."
     yield _markdown(["row", "paths below /etc"], _gather(spec.etc))
     yield "### Environment\n\nCopied when they are set; nothing else is, but what `--env` names."
     yield _markdown(["row", "variables"], _gather(spec.environment))
