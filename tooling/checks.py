@@ -6,6 +6,7 @@ import importlib.util
 import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from launcher.errors import HostError
@@ -39,7 +40,11 @@ def docs(*, check: bool) -> int:
     if importlib.util.find_spec("mkdocs") is None:
         say("mkdocs is not installed: the book was not built (pip install '.[dev]')")
         return status
-    return max(status, run_module("mkdocs", "build", "--strict", "--quiet"))
+    build = ["build", "--strict", "--quiet"]
+    if not check:
+        return max(status, run_module("mkdocs", *build))
+    with tempfile.TemporaryDirectory() as site:
+        return max(status, run_module("mkdocs", *build, "--site-dir", site))
 
 
 def run_module(name: str, *arguments: str) -> int:
