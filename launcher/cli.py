@@ -12,14 +12,20 @@ if TYPE_CHECKING:
     from launcher.host.model import Host
     from launcher.request import Request
 
-PROGRAMS = {"bubblewrap": "claude-sandbox", "container": "claude-sandbox-container", "vm": "claude-sandbox-vm"}
+PROGRAMS = {
+    "bubblewrap": "claude-sandbox",
+    "container": "claude-sandbox-container",
+    "vm": "claude-sandbox-vm",
+}
 
 
 def main(argv: list[str], backend: str) -> int:
-    """Run one command line; the exit status is the agent's, 2 for a user's mistake, 125 when it could not be started."""
-    from launcher.run.spawn import open_standard_descriptors
+    """Run one command line; the exit status is the agent's, 2 for a user's mistake, 125 when it could not be
+    started.
+    """
+    from launcher.run.spawn import secure_stdio
 
-    open_standard_descriptors()
+    secure_stdio()
     program = PROGRAMS[backend]
     try:
         return _main(argv[1:], backend, program)
@@ -36,21 +42,19 @@ def _main(arguments: list[str], backend: str, program: str) -> int:
     from launcher import flags
 
     request = flags.parse(arguments, backend=backend, program=program)
-    match request.action:
-        case "help":
-            print(flags.help_text(program, backend))
-            return 0
-        case "version":
-            from launcher import __version__
+    if request.action == "help":
+        print(flags.help_text(program, backend))
+    elif request.action == "version":
+        from launcher import __version__
 
-            print(f"{program} {__version__}")
-            return 0
-        case "completion":
-            from launcher.completion import script
+        print(f"{program} {__version__}")
+    elif request.action == "completion":
+        from launcher.completion import script
 
-            print(script(request.project))
-            return 0
-    return _with_host(request)
+        print(script(request.project))
+    else:
+        return _with_host(request)
+    return 0
 
 
 def _with_host(request: Request) -> int:
@@ -58,24 +62,22 @@ def _with_host(request: Request) -> int:
     from launcher.host.probe import probe
 
     host = probe(os.environ)
-    match request.action:
-        case "check":
-            return _check(request, host)
-        case "restore":
-            from launcher import watch
-
-            subject = launch.context(request, host).subject
-            for line in watch.restore(subject.state, subject.path):
-                print(line)
-            return 0
-        case "explain":
-            from launcher import explain
-
-            plan = launch.plan(launch.context(request, host))
-            coloured = os.isatty(1) and "NO_COLOR" not in host.environ
-            print(explain.as_json(plan) if request.json else explain.text(plan, colour=coloured))
-            return 0
+    if request.action == "check":
+        return _check(request, host)
     context = launch.context(request, host)
+    if request.action == "restore":
+        from launcher import runs
+
+        for line in runs.restore(context.subject.state, context.subject.path):
+            print(line)
+        return 0
+    if request.action == "explain":
+        from launcher import explain
+
+        plan = launch.plan(context)
+        coloured = os.isatty(1) and "NO_COLOR" not in host.environ
+        print(explain.as_json(plan) if request.json else explain.text(plan, colour=coloured))
+        return 0
     if request.tmux:
         from launcher import tmux
 
@@ -85,9 +87,9 @@ def _with_host(request: Request) -> int:
 
 def _check(request: Request, host: Host) -> int:
     """Print what is missing. Status 0 when nothing that is required is."""
-    from launcher.check import report
+    from launcher.missing import report
 
-    found = report(host, request.backend)
+    found = report(host, request.backend, shell=request.shell)
     if request.json:
         import json
 
@@ -101,7 +103,9 @@ def _check(request: Request, host: Host) -> int:
 
 
 def say(*lines: str) -> None:
-    """Lines on stderr, each cleaned of what would command a terminal; a closed stderr is no reason to fail."""
+    """Lines on stderr, each cleaned of what would command a terminal; a closed stderr is no reason
+    to fail.
+    """
     try:
         for line in lines:
             sys.stderr.write("".join(c if c.isprintable() else "?" for c in line) + "\n")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from launcher.errors import UserError
-from launcher.flags import FLAGS, printable
+from launcher.flags import FLAGS
 from launcher.spec.table import ROWS
+from launcher.untrusted import printable
 
 PROGRAMS = "claude-sandbox claude-sandbox-container claude-sandbox-vm"
 
@@ -18,7 +19,9 @@ def script(shell: str) -> str:
 
 
 def _rows(*, default: bool) -> str:
-    return " ".join(row for row, (_, _, without, on, *_) in ROWS.items() if (without and on if default else not on))
+    return " ".join(
+        row for row, (_, _, without, on, *_) in ROWS.items() if (without and on if default else not on)
+    )
 
 
 def _bash() -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from launcher.flags import printable
 from launcher.spec.table import GROUPS, ROWS
+from launcher.untrusted import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,10 +11,12 @@ if TYPE_CHECKING:
 
 
 def cell(plan: Plan, row: str) -> tuple[str, str]:
-    """The word and the means that the spec gives this row here, in this plan's variant."""
+    """The word and the means that the spec gives this row here, in the variants of this plan."""
     _, _, _, _, cells, variants = ROWS[row]
-    word, means = cells[plan.backend]
-    return variants.get(plan.variant, {}).get(plan.backend, (word, means))
+    for variant in plan.variants:
+        if plan.backend in variants.get(variant, {}):
+            return variants[variant][plan.backend]
+    return cells[plan.backend]
 
 
 def text(plan: Plan, *, colour: bool) -> str:
@@ -27,8 +29,8 @@ def text(plan: Plan, *, colour: bool) -> str:
         lines += ["", f"\033[1m{title}\033[0m" if colour else title]
         for row, (word, rest) in shown.items():
             if ROWS[row][0] == group:
-                mark = "\033[2m" if colour and word == "not granted" else ""
-                lines.append(f"{mark}  {row:{name_width}}  {word:{word_width}}  {rest}{mark and chr(27) + '[0m'}".rstrip())
+                line = f"  {row:{name_width}}  {word:{word_width}}  {rest}".rstrip()
+                lines.append(f"\033[2m{line}\033[0m" if colour and word == "not granted" else line)
     return "\n".join(lines[1:])
 
 
@@ -36,12 +38,18 @@ def _columns(plan: Plan, granted: Granted) -> tuple[str, str]:
     word, means = cell(plan, granted.row)
     if not granted.granted:
         return ("absent" if word == "absent" else "not granted"), printable(granted.reason)
-    arrow = f"{granted.source} → {granted.target}" if granted.source and granted.target else granted.source or granted.target
+    arrow = (
+        f"{granted.source} → {granted.target}"
+        if granted.source and granted.target
+        else granted.source or granted.target
+    )
     return word, "  ".join(printable(p) for p in (arrow, means) if p)
 
 
 def as_json(plan: Plan) -> str:
-    """The whole Plan. Values of secret variables and staged contents are not in it: their names and sizes are."""
+    """The whole Plan. Values of secret variables and staged contents are not in it: their names and sizes
+    are.
+    """
     import json
 
     def mount(m: object) -> dict[str, object]:
@@ -60,7 +68,11 @@ def as_json(plan: Plan) -> str:
         rows.append({**row, "mounts": [mount(m) for m in granted.mounts]})
     secret = {n for g in plan.rows if g.row in ("api-key", "gh-token") for n, _ in g.environment}
     document = {
-        **{k: v for k, v in plan.fields().items() if k not in ("rows", "mounts", "environment", "identity", "proxies")},
+        **{
+            k: v
+            for k, v in plan.fields().items()
+            if k not in ("rows", "mounts", "environment", "identity", "proxies")
+        },
         "identity": plan.identity.fields(),
         "proxies": [p.fields() for p in plan.proxies],
         "environment": {n: ("(secret)" if n in secret else v) for n, v in plan.environment},

@@ -10,6 +10,7 @@ from launcher.errors import UserError
 from launcher.record import Record
 from launcher.request import Request, Share
 from launcher.spec.table import ROWS
+from launcher.untrusted import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,11 +33,21 @@ FLAGS = (
     Flag(name="--with", metavar="ROW", help="add a row that is off by default (repeatable)"),
     Flag(name="--without", metavar="ROW", help="leave a row of the table out (repeatable)"),
     Flag(name="--env", metavar="NAME", help="forward one more environment variable (repeatable)"),
-    Flag(name="--share", metavar="PATH[:ro|:rw]", help="one more host path, read-only by default (repeatable)"),
-    Flag(name="--protect", metavar="", help="host-triggers (.envrc, .git/config, …) read-only, not only watched"),
+    Flag(
+        name="--share", metavar="PATH[:ro|:rw]", help="one more host path, read-only by default (repeatable)"
+    ),
+    Flag(
+        name="--protect",
+        metavar="",
+        help="host-triggers (.envrc, .git/config, …) read-only, not only watched",
+    ),
     Flag(name="--restore", metavar="", help="put back what the last run changed among the host-triggers"),
-    Flag(name="--explain", metavar="[=json]", help="print what every row grants here, and why; start nothing"),
-    Flag(name="--check", metavar="[=json]", help="print what this machine lacks, with the fix; start nothing"),
+    Flag(
+        name="--explain", metavar="[=json]", help="print what every row grants here, and why; start nothing"
+    ),
+    Flag(
+        name="--check", metavar="[=json]", help="print what this machine lacks, with the fix; start nothing"
+    ),
     Flag(name="--quiet", metavar="", help="no banner"),
     Flag(name="--completion", metavar="SHELL", help="print the completion script for bash, zsh or fish"),
     Flag(name="--version", metavar="", help="print the version"),
@@ -61,7 +72,9 @@ def parse(arguments: list[str], *, backend: str, program: str) -> Request:
     if action == "completion":
         rest = [dict(options)["--completion"]]
     if not rest and action not in ("help", "version", "check"):
-        raise UserError("PROJECT is missing", f"say which directory to work on: {program} ~/proj   (see {program} --help)")
+        raise UserError(
+            "PROJECT is missing", f"say which directory to work on: {program} ~/proj   (see {program} --help)"
+        )
     return Request(
         backend=backend,
         project=rest[0] if rest else "",
@@ -71,7 +84,9 @@ def parse(arguments: list[str], *, backend: str, program: str) -> Request:
         network="--no-network" not in names,
         protect="--protect" in names,
         quiet="--quiet" in names,
-        without=frozenset(_row(v, "--without", lambda row: ROWS[row][2]) for n, v in options if n == "--without"),
+        without=frozenset(
+            _row(v, "--without", lambda row: ROWS[row][2]) for n, v in options if n == "--without"
+        ),
         also=frozenset(_row(v, "--with", lambda row: not ROWS[row][3]) for n, v in options if n == "--with")
         | ({"gh-token"} if "--gh-token" in names else set()),
         env=tuple(_variable(v) for n, v in options if n == "--env"),
@@ -117,10 +132,17 @@ def _json(name: str, value: str) -> bool:
 def _row(name: str, flag: str, allowed: Callable[[str], object]) -> str:
     rows = [row for row in ROWS if allowed(row)]
     if name not in ROWS:
-        raise UserError(f"{flag} {printable(name)}: there is no such row", _nearest(name, rows, "rows: " + ", ".join(rows)))
+        raise UserError(
+            f"{flag} {printable(name)}: there is no such row",
+            _nearest(name, rows, "rows: " + ", ".join(rows)),
+        )
     if name not in rows:
         why = "is part of what a sandbox is" if flag == "--without" else "is on by default"
-        hint = "--no-network switches the network off" if name == "network" else f"{flag} takes: {', '.join(rows)}"
+        hint = (
+            "--no-network switches the network off"
+            if name == "network"
+            else f"{flag} takes: {', '.join(rows)}"
+        )
         raise UserError(f"{flag} {name}: this row {why}", hint)
     return name
 
@@ -128,7 +150,8 @@ def _row(name: str, flag: str, allowed: Callable[[str], object]) -> str:
 def _variable(name: str) -> str:
     if not name or "=" in name or "\0" in name:
         raise UserError(
-            f"--env {printable(name)} is not a variable's name", "give the name alone; its value comes from your environment"
+            f"--env {printable(name)} is not a variable's name",
+            "give the name alone; its value comes from your environment",
         )
     return name
 
@@ -147,25 +170,22 @@ def _nearest(name: str, names: Iterable[str], otherwise: str) -> str:
     return f"did you mean {near[0]}?" if near else otherwise
 
 
-def printable(text: str) -> str:
-    """`text` fit for a terminal: control characters and undecodable bytes escaped, shortened past 200."""
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    return shown if len(shown) <= 200 else shown[:199] + "…"
-
-
 def help_text(program: str, backend: str) -> str:
     """What `--help` prints."""
     width = max(len(f.name + f.metavar) for f in FLAGS) + 3
-    lines = [f"  {(f.name + ('' if f.metavar[:1] in ('', '[') else ' ') + f.metavar):{width}}{f.help}" for f in FLAGS]
+    lines = [
+        f"  {(f.name + ('' if f.metavar[:1] in ('', '[') else ' ') + f.metavar):{width}}{f.help}"
+        for f in FLAGS
+    ]
     return "\n".join(
         [
             f"usage: {program} [flags] PROJECT [ARG…]",
             "",
-            f"Run Claude Code on the directory PROJECT inside a {backend} sandbox that gives it exactly what the",
-            "table promises. All after PROJECT goes to the agent, untouched.",
+            f"Run Claude Code on the directory PROJECT inside a {backend} sandbox that gives it exactly",
+            "what the table promises. All after PROJECT goes to the agent, untouched.",
             "",
             *lines,
             "",
-            "exit status: the agent's own; 2 for a mistake on this line, 125 when the sandbox could not be started",
+            "exit status: the agent's own; 2 for a mistake here, 125 when the sandbox could not be started",
         ]
     )

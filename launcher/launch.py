@@ -6,9 +6,10 @@ import os
 
 from launcher import git, project, state
 from launcher.errors import HostError, UserError
-from launcher.flags import printable
 from launcher.plan.context import Context, Subject
 from launcher.plan.resolve import resolve
+from launcher.spec.table import GIT_TRIGGERS
+from launcher.untrusted import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from launcher.host.model import Host
     from launcher.plan.model import Plan
     from launcher.request import Request
+    from launcher.triggers import Watching
 
     Say = Callable[..., None]
 
@@ -26,7 +28,14 @@ def context(request: Request, host: Host) -> Context:
     runtime = host.environ.get("XDG_RUNTIME_DIR", "")
     path = project.check(request.project, home=host.home, runtime=runtime, state=host.state)
     shares = tuple(s.replace(path=_shared(s.path)) for s in request.shares)
-    subject = Subject(path=path, git=git.layout(path, home=host.home), state=state.project_dir(host.state, path))
+    layout = git.layout(
+        path,
+        home=host.home,
+        config_home=host.environ.get("XDG_CONFIG_HOME", ""),
+        patterns=tuple(pattern for pattern, _tool in GIT_TRIGGERS),
+        shared=tuple(s.path for s in shares if s.mode == "rw"),
+    )
+    subject = Subject(path=path, git=layout, state=state.project_dir(host.state, path))
     return Context(request=request.replace(shares=shares), host=host, subject=subject)
 
 
@@ -38,24 +47,40 @@ def plan(context: Context) -> Plan:
 def execute(context: Context, plan: Plan, say: Say) -> int:
     """Prepare the host, start the sandbox, attend it, and say what changed among the host-triggers.
 
-    Returns the agent's exit status. Raises HostError for what this machine lacks, SandboxError when the start failed.
+    Returns the agent's exit status. Raises HostError for what this machine lacks, SandboxError when the
+    start failed.
     """
-    from launcher import prepare, watch
+    from launcher import missing, prepare
     from launcher.backends import bubblewrap
     from launcher.run.session import run
 
     host = context.host
-    lacking = [m for m in bubblewrap.missing(host) if m.required]
-    if lacking:
+    tty = any(os.isatty(number) for number in (0, 1, 2))
+    lacking = missing.report(host, plan.backend, shell=context.request.shell)
+    if lacking and lacking[0].required:
         raise HostError(f"{lacking[0].what} is missing: {lacking[0].why}", lacking[0].fix)
     prepare.prepare(context, plan)
     if not context.request.quiet:
         say(banner(plan, host.home))
     say(*(f"claude-sandbox: {note}" for note in (*bubblewrap.weaker(host), *plan.notes)))
-    watching = watch.Watch(context.subject)
-    status = run(bubblewrap.render(plan, host, tty=any(os.isatty(fd) for fd in (0, 1, 2))), on_ready=watching.begin)
-    say(*(f"claude-sandbox: {line}" for line in watching.finish()))
-    return status
+    watching: list[Watching] = []
+    try:
+        rendered = bubblewrap.render(plan, host, tty=tty)
+        return run(rendered, on_ready=lambda: begin(context, plan, watching, say))
+    finally:
+        for watched in watching:
+            say(*(f"claude-sandbox: {line}" for line in watched.finish()))
+
+
+def begin(context: Context, plan: Plan, watching: list[Watching], say: Say) -> None:
+    """Start to watch: while the sandbox is being built, so that the snapshot costs the start nothing."""
+    from launcher.triggers import Watching
+
+    rows = {granted.row for granted in plan.rows if granted.granted}
+    claude = context.offer("claude-config").paths[0] if "claude-config" in rows else ""
+    watched = Watching(context.subject, claude)
+    watching.append(watched)
+    say(*(f"claude-sandbox: {line}" for line in watched.begin()))
 
 
 def banner(plan: Plan, home: str) -> str:
@@ -67,5 +92,7 @@ def banner(plan: Plan, home: str) -> str:
 
 def _shared(path: str) -> str:
     if not os.path.exists(path):
-        raise UserError(f"--share {printable(path)} does not exist", "check the path; the mode comes after it: PATH:rw")
+        raise UserError(
+            f"--share {printable(path)} does not exist", "check the path; the mode comes after it: PATH:rw"
+        )
     return os.path.realpath(path)

@@ -1,4 +1,4 @@
-"""What a host lacks, each with the command that mends it."""
+"""What a host lacks for a backend, each with the command that mends it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ import os
 from launcher.record import Record
 from launcher.spec.table import PACKAGES
 
-INSTALL = {"apt-get": "apt-get install -y", "dnf": "dnf install -y", "pacman": "pacman -S --noconfirm"}
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from launcher.host.model import Host
+
+# Package manager of the spec → its program and how it installs.
+INSTALL = {
+    "apt": ("apt-get", "apt-get install -y"),
+    "dnf": ("dnf", "dnf install -y"),
+    "pacman": ("pacman", "pacman -S --noconfirm"),
+}
 
 
 class Missing(Record):
@@ -21,12 +30,39 @@ class Missing(Record):
     @property
     def fix(self) -> str:
         """The command for this machine's package manager, or in words."""
-        package = PACKAGES.get(self.program)
-        for manager, install in INSTALL.items():
-            if package and any(os.access(f"{d}/{manager}", os.X_OK) for d in ("/usr/bin", "/usr/sbin", "/bin")):
-                return f"sudo {install} {package[manager]}"
+        if self.program == "claude":
+            return "npm install -g @anthropic-ai/claude-code"
+        packages = {program: names for program, _, _, names in PACKAGES}.get(self.program, {})
+        for manager, (program, install) in INSTALL.items():
+            if manager in packages and any(
+                os.access(f"{d}/{program}", os.X_OK) for d in ("/usr/bin", "/bin")
+            ):
+                return f"sudo {install} {packages[manager]}"
         return f"install {self.what} with your package manager"
 
     def as_json(self) -> dict[str, object]:
         """As `--check=json` prints it."""
         return {**self.fields(), "fix": self.fix}
+
+
+def report(host: Host, backend: str, *, shell: bool = False) -> list[Missing]:
+    """Everything that is missing, what is required first. `shell`: no agent is needed."""
+    found = _bubblewrap(host) if backend == "bubblewrap" else []
+    for program, needed_for, required, _ in PACKAGES:
+        if program not in host.programs and program not in ("bwrap", "npm"):
+            found.append(
+                Missing(what=program, program=program, why=f"{needed_for} needs it", required=required)
+            )
+    if host.agent is None and not shell:
+        why = "there is no claude on PATH (--shell works without)"
+        found.append(Missing(what="Claude Code", program="claude", why=why, required=True))
+    return sorted(found, key=lambda m: not m.required)
+
+
+def _bubblewrap(host: Host) -> list[Missing]:
+    if host.bwrap is None:
+        return [Missing(what="bubblewrap", program="bwrap", why="there is no bwrap on PATH", required=True)]
+    if "perms" not in host.bwrap.options:
+        why = f"{host.bwrap.path} is older than 0.5: it lacks --perms"
+        return [Missing(what="a newer bubblewrap", program="bwrap", why=why, required=True)]
+    return []

@@ -1,7 +1,8 @@
-"""What has to be on the host before a start: directories of the user's that are made once, and the project's state.
+"""What has to be on the host before a start: directories of the user's that are made once, and the project's
+state.
 
-Everything under ~/.claude is writable from inside, so a former agent may have left a link anywhere in it: nothing here
-follows one.
+Everything under ~/.claude is writable from inside, so a former agent may have left a link anywhere in it:
+nothing here follows one.
 """
 
 from __future__ import annotations
@@ -12,35 +13,43 @@ from launcher import git, state
 from launcher.errors import HostError
 from launcher.plan.context import Context
 from launcher.plan.model import Plan
-from launcher.spec.table import CLAUDE_SETTINGS
+from launcher.spec.table import CLAUDE_PRIVATE, CLAUDE_SETTINGS
 
 
 def prepare(context: Context, plan: Plan) -> None:
-    """Make what the Plan binds and is not there yet. Raises HostError when the disk or a permission is in the way."""
+    """Make what the Plan binds and is not there yet. Raises HostError when the disk or a permission is in
+    the way.
+    """
     granted = {g.row for g in plan.rows if g.granted}
     try:
         if "claude-config" in granted:
             os.makedirs(context.offer("claude-config").entries[0].source, 0o700, exist_ok=True)
+            # A mount point that is missing would be made by bwrap, and stay.
+            _make_missing(
+                context.offer("claude-config").entries[0].source,
+                [(name, "dir", "") for name in CLAUDE_PRIVATE],
+            )
         if "claude-settings" in granted:
-            _settings(context.offer("claude-config").entries[0].source)
+            empty = [(name, kind, content) for name, kind, content, create in CLAUDE_SETTINGS if create]
+            _make_missing(context.offer("claude-config").entries[0].source, empty)
     except OSError as error:
-        raise HostError(f"~/.claude cannot be prepared: {error.strerror}: {error.filename}", "free space there, or mend its mode") from error
+        raise HostError(
+            f"~/.claude cannot be prepared: {error.strerror}: {error.filename}",
+            "free space there, or mend its mode",
+        ) from error
     if "claude-json" in granted:
         state.claude_json(context.subject.state, context.offer("claude-json").entries[0].source)
     if "git-hooks" in granted and context.subject.git:
         git.make_missing(context.subject.git)
 
 
-def _settings(directory: str) -> None:
-    """Make what is missing empty: what is there is a mount point inside, and cannot be planted."""
+def _make_missing(directory: str, wanted: list[tuple[str, str, str]]) -> None:
+    """Make what is missing, empty: what is there is a mount point inside, and cannot be planted."""
     base = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        for name, kind, content, create in CLAUDE_SETTINGS:
-            if not create:
-                continue
-            try:
-                os.lstat(name, dir_fd=base)
-            except FileNotFoundError:
+        there = set(os.listdir(base))
+        for name, kind, content in wanted:
+            if name not in there:
                 _make(name, kind, content, base)
     finally:
         os.close(base)

@@ -5,17 +5,34 @@ from __future__ import annotations
 import os
 
 from launcher.errors import UserError
-from launcher.flags import printable
+from launcher.untrusted import inside, printable
 
-# A project there would hand the sandbox the host's own sockets and devices (tmux's and X's lie in /tmp), or its system.
-SYSTEM = ("/tmp", "/var/tmp", "/run", "/var/run", "/etc", "/usr", "/var", "/boot", "/opt", "/srv", "/mnt", "/media", "/nix", "/home")
+# A project there would hand the sandbox the host's own sockets and devices (tmux's and X's lie in /tmp), or
+# its system.
+SYSTEM = (
+    "/tmp",
+    "/var/tmp",
+    "/run",
+    "/var/run",
+    "/etc",
+    "/usr",
+    "/var",
+    "/boot",
+    "/opt",
+    "/srv",
+    "/mnt",
+    "/media",
+    "/nix",
+    "/home",
+)
 KERNEL = ("/dev", "/proc", "/sys")
 
 
 def check(typed: str, *, home: str, runtime: str, state: str) -> str:
     """The real path of PROJECT.
 
-    Raises UserError: missing, a file, unreadable, a dangling symlink, or a directory that a sandbox must not be given.
+    Raises UserError: missing, a file, unreadable, a dangling symlink, or a directory that a sandbox must not
+    be given.
     """
     shown = printable(typed)
     if not typed:
@@ -25,7 +42,10 @@ def check(typed: str, *, home: str, runtime: str, state: str) -> str:
     path = os.path.realpath(typed)
     if not os.path.exists(path):
         if os.path.islink(typed):
-            raise UserError(f"PROJECT {shown} is a dangling symlink to {printable(path)}", "make that directory, or mend the link")
+            raise UserError(
+                f"PROJECT {shown} is a dangling symlink to {printable(path)}",
+                "make that directory, or mend the link",
+            )
         raise UserError(f"PROJECT {shown} does not exist", f"make it first: mkdir -p {shown}")
     if not os.path.isdir(path):
         raise UserError(f"PROJECT {shown} is a file", "give the directory that it is in")
@@ -43,19 +63,17 @@ def refused(path: str, *, home: str, runtime: str, state: str) -> str:
         return "is the whole machine"
     if path == home:
         return "is your home: its keys, logins and history would all be inside"
-    if within(home, path):
+    if inside(home, path):
         return "is a parent of your home"
-    if path in SYSTEM or any(within(path, k) for k in KERNEL):
+    if path in SYSTEM or any(inside(path, k) for k in KERNEL):
         return "belongs to the system"
-    for private, what in ((runtime, "your runtime directory, with the sockets of your session"), (state, "claude-sandbox's own state")):
-        if private and (within(path, private) or within(private, path)):
+    for private, what in (
+        (runtime, "your runtime directory, with the sockets of your session"),
+        (state, "claude-sandbox's own state"),
+    ):
+        if private and (inside(path, private) or inside(private, path)):
             return f"holds or lies in {what}"
     for name in (".ssh", ".gnupg", ".claude"):
-        if within(path, f"{home}/{name}"):
+        if inside(path, f"{home}/{name}"):
             return f"lies in ~/{name}"
     return ""
-
-
-def within(path: str, parent: str) -> bool:
-    """Whether `path` is `parent` or below it."""
-    return path == parent or path.startswith(parent.rstrip("/") + "/")

@@ -22,7 +22,7 @@ class Record:
     _fields: tuple[str, ...] = ()
 
     def __init_subclass__(cls) -> None:
-        cls._fields = (*cls._fields, *(n for n in cls.__dict__.get("__annotations__", ()) if n[0] != "_"))
+        cls._fields = (*cls._fields, *(n for n in vars(cls).get("__annotations__", ()) if n[0] != "_"))
 
     if not TYPE_CHECKING:
 
@@ -37,7 +37,7 @@ class Record:
         raise AttributeError(f"{type(self).__name__}.{name} is frozen; use replace()")
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.fields() == other.fields()  # type: ignore[attr-defined]
+        return type(self) is type(other) and self.fields() == other.fields()
 
     def __hash__(self) -> int:
         return hash((type(self), *self.fields().values()))

@@ -32,6 +32,7 @@ class Request(Record):
     json: bool = False
 
     @property
-    def variant(self) -> str:
-        """The name of the spec's variant that this request is: the words of some cells depend on it."""
-        return "" if self.network else "no-network"
+    def variants(self) -> tuple[str, ...]:
+        """The spec's variants that this request selects: the words of some cells depend on them."""
+        chosen = {"no-network": not self.network, "protect": self.protect}
+        return (*(name for name, on in chosen.items() if on), *sorted(self.also))

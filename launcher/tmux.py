@@ -1,12 +1,16 @@
 """`--tmux`: the agent in a tmux session that outlives its terminal (tmux(1); seeds, "tmux mode").
 
-Server and client are both inside, in two sandboxes. A tmux client obeys its server (`detach-client -E CMD` runs CMD where
-the client is), so a client outside would let the agent out; a server outside whose socket is inside would, too.
+Server and client are both inside, in two sandboxes. A tmux client obeys its server (`detach-client -E CMD`
+runs CMD where
+the client is), so a client outside would let the agent out; a server outside whose socket is inside would,
+too.
 
     claude-sandbox --tmux P ──┬─ holder, in the background: attends the sandbox with the server and the agent
-                              └─ a second sandbox of the same Plan, with the client; the next `--tmux P` starts only this
+                              └─ a second sandbox of the same Plan, with the client; the next `--tmux P`
+                              starts only this
 
-Whether a server runs is asked of a lock in the project's state directory, never of P/.tmux, which the agent can write.
+Whether a server runs is asked of a lock in the project's state directory, never of P/.tmux, which the agent
+can write.
 """
 
 from __future__ import annotations
@@ -16,9 +20,9 @@ import os
 
 from launcher import launch
 from launcher.errors import HostError, LauncherError, SandboxError, UserError
-from launcher.flags import printable
 from launcher.missing import Missing
 from launcher.plan import places
+from launcher.untrusted import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +71,7 @@ def run(context: Context, say: Say) -> int:
         if _locked(lock):
             _hold(context, name)
         elif context.request.args:
-            say(f"claude-sandbox: session sandbox:{printable(name)} runs already: its agent keeps its arguments")
+            say(f"claude-sandbox: sandbox:{printable(name)} runs already: its agent keeps its arguments")
     finally:
         os.close(lock)  # a flock goes with its last descriptor: from here on the holder alone has one
     status = _attach(context, say)
@@ -80,7 +84,9 @@ def _lock_file(context: Context) -> int:
 
 
 def _window(project: str) -> str:
-    """The project's name as a window's: tmux keeps dots, colons and blanks there (in a session's name it would not)."""
+    """The project's name as a window's: tmux keeps dots, colons and blanks there (in a session's name it
+    would not).
+    """
     return "".join(c if c.isprintable() else "?" for c in os.path.basename(project))
 
 
@@ -98,11 +104,15 @@ def _report(context: Context) -> str:
 
 
 def _hold(context: Context, name: str) -> None:
-    """Fork the holder, which keeps the (inherited) lock as long as its sandbox runs, and wait until the session is up."""
+    """Fork the holder, which keeps the (inherited) lock as long as its sandbox runs, and wait until the
+    session is up.
+    """
     # Decided here, where an error can still be seen at once.
     plan = launch.plan(context)
     command = ("/bin/bash", "-c", SERVE, "tmux", SOCKET, CONF, SESSION, name, plan.cwd, *plan.command)
-    report = os.open(_report(context), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    report = os.open(
+        _report(context), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600
+    )
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -128,7 +138,10 @@ def _hold(context: Context, name: str) -> None:
         os.waitpid(pid, 0)
         with open(_report(context), errors="replace") as file:
             said = [line.strip() for line in file.read(4096).splitlines() if line.strip()]
-        raise SandboxError(said[0] if said else "the tmux session did not start", said[-1] if said else f"see {_report(context)}")
+        raise SandboxError(
+            said[0] if said else "the tmux session did not start",
+            said[-1] if said else f"see {_report(context)}",
+        )
 
 
 def _attach(context: Context, say: Say) -> int:
@@ -158,7 +171,7 @@ def _afterwards(context: Context, name: str, say: Say) -> None:
     lock = _lock_file(context)
     try:
         if not _ended(lock):
-            say(f"claude-sandbox: session sandbox:{printable(name)} goes on; the same command attaches to it again")
+            say(f"claude-sandbox: sandbox:{printable(name)} goes on; the same command attaches to it again")
             return
         with open(_report(context), errors="replace") as file:
             say(*file.read(65536).splitlines())
@@ -169,7 +182,9 @@ def _afterwards(context: Context, name: str, say: Say) -> None:
 
 
 def _ended(lock: int) -> bool:
-    """Whether the holder lets go of the lock within a moment: it unwinds after the client has seen the session end."""
+    """Whether the holder lets go of the lock within a moment: it unwinds after the client has seen the
+    session end.
+    """
     import time
 
     for _ in range(20):
@@ -180,31 +195,41 @@ def _ended(lock: int) -> bool:
 
 
 def _make_directory(context: Context) -> None:
-    """P/.tmux and its tmux.conf, made once; never through a link, which a former agent may have left there."""
+    """P/.tmux and its tmux.conf, made once; never through a link, which a former agent may have
+    left there.
+    """
     project = os.open(context.subject.path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        try:
+        if ".tmux" not in os.listdir(project):
             os.mkdir(".tmux", 0o700, dir_fd=project)
-        except FileExistsError:
-            pass
         try:
             directory = os.open(".tmux", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=project)
         except OSError:
-            raise UserError(f"{context.subject.path}/.tmux is not a directory", "remove it: --tmux keeps its state there") from None
-        try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            conf = os.open("tmux.conf", flags, 0o644, dir_fd=directory)
-            os.write(conf, DEFAULT_CONF.encode())
-            os.close(conf)
-        except FileExistsError:
-            pass
-        finally:
-            os.close(directory)
+            raise UserError(
+                f"{context.subject.path}/.tmux is not a directory", "remove it: --tmux keeps its state there"
+            ) from None
+        _make_conf(directory)
     except OSError as error:
-        raise HostError(f"{context.subject.path}/.tmux cannot be made: {error.strerror}", "free space there, or mend its mode") from error
+        raise HostError(
+            f"{context.subject.path}/.tmux cannot be made: {error.strerror}",
+            "free space there, or mend its mode",
+        ) from error
     finally:
         os.close(project)
     if context.subject.git:
-        from launcher.git import exclude
+        from launcher.exclude import exclude
 
         exclude(context.subject.git, ".tmux/")
+
+
+def _make_conf(directory: int) -> None:
+    try:
+        conf = os.open(
+            "tmux.conf", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=directory
+        )
+        os.write(conf, DEFAULT_CONF.encode())
+        os.close(conf)
+    except FileExistsError:
+        pass
+    finally:
+        os.close(directory)

@@ -9,7 +9,8 @@ from launcher.record import Record
 class Launch(Record):
     """How to start one sandbox. Rendering it touches nothing.
 
-    `argv` may hold placeholders `{NAME}`, each a whole argument: the number of the inherited descriptor from which the program
+    `argv` may hold placeholders `{NAME}`, each a whole argument: the number of the inherited descriptor from
+    which the program
     reads `data[NAME]`; {control} and {report} are those of the inner stage (see run/inner.py).
     """
 

@@ -1,10 +1,11 @@
-"""bubblewrap: the daily backend, as the user, no root. What it lacks here, and a Plan as a bwrap command line."""
+"""bubblewrap: the daily backend, as the user, no root. What it lacks here, and a Plan as a bwrap command
+line.
+"""
 
 from __future__ import annotations
 
 from launcher import seccomp
 from launcher.backends.base import Launch
-from launcher.missing import Missing
 from launcher.run.inner import command as inner
 from launcher.spec.table import SECCOMP
 
@@ -12,19 +13,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from launcher.host.model import Host
     from launcher.plan.model import Mount, Plan
-
-
-def missing(host: Host) -> list[Missing]:
-    """What this host lacks for this backend."""
-    found = []
-    if host.bwrap is None:
-        found.append(Missing(what="bubblewrap", program="bwrap", why="it is not on PATH", required=True))
-    elif "perms" not in host.bwrap.options:
-        why = f"{host.bwrap.path} is older than 0.5: it lacks --perms"
-        found.append(Missing(what="bubblewrap", program="bwrap", why=why, required=True))
-    if "bash" not in host.programs:
-        found.append(Missing(what="bash", program="bash", why="it is not on PATH", required=True))
-    return found
 
 
 def weaker(host: Host) -> tuple[str, ...]:
@@ -37,14 +25,17 @@ def weaker(host: Host) -> tuple[str, ...]:
 def render(plan: Plan, host: Host, *, tty: bool) -> Launch:
     """The bwrap command line (bwrap(1)). Pure; options in the order in which bwrap carries them out.
 
-    Secrets are in the environment that bwrap is started with, never in argv: pid 1 inside keeps that environment,
-    so it is the built one from the start.
+    Secrets are in the environment that bwrap is started with, never in argv: pid 1 inside keeps that
+    environment, so it is the built one from the start.
     """
-    assert host.bwrap is not None, "missing() comes first"
-    data: list[tuple[str, bytes]] = [("seccomp", seccomp.program(host.machine, rules=SECCOMP, userns=plan.userns))]
+    assert host.bwrap is not None, "missing.report() comes first"
+    data: list[tuple[str, bytes]] = [
+        ("seccomp", seccomp.program(host.machine, rules=SECCOMP, userns=plan.userns))
+    ]
     argv = [host.bwrap.path, *_namespaces(plan, host.bwrap.options)]
+    writable = tuple(f"{m.target}/" for m in plan.mounts if m.kind == "tmpfs" or m.mode == "rw")
     for mount in plan.mounts:
-        argv += _mount(mount, data)
+        argv += _mount(mount, data, shielded=not mount.target.startswith(writable))
     argv += [
         "--remount-ro", "/",
         "--chdir", plan.cwd,
@@ -66,8 +57,12 @@ def _namespaces(plan: Plan, options: frozenset[str]) -> list[str]:
     ]  # fmt: skip
 
 
-def _mount(mount: Mount, data: list[tuple[str, bytes]]) -> list[str]:
-    """One Mount as bwrap's options; staged content goes to `data` and is named by its placeholder."""
+def _mount(mount: Mount, data: list[tuple[str, bytes]], *, shielded: bool) -> list[str]:
+    """One Mount as bwrap's options; staged content goes to `data` and is named by its placeholder.
+
+    `shielded`: it lies on the root, which becomes read-only: a plain file will do there, and a mount costs
+    more.
+    """
     perms = ["--perms", f"{mount.perms:04o}"] if mount.perms else []
     match mount.kind:
         case "bind":
@@ -76,7 +71,7 @@ def _mount(mount: Mount, data: list[tuple[str, bytes]]) -> list[str]:
         case "data":
             name = f"data{len(data)}"
             data.append((name, mount.content))
-            return [*perms, "--ro-bind-data" if mount.mode == "ro" else "--file", f"{{{name}}}", mount.target]
+            return [*perms, "--file" if shielded else "--ro-bind-data", f"{{{name}}}", mount.target]
         case "symlink":
             return ["--symlink", mount.source, mount.target]
         case "tmpfs":

@@ -52,7 +52,9 @@ def find(name: str, environ: Mapping[str, str], home: str) -> Agent | None:
 
 
 def interpreter(path: str) -> list[str]:
-    """The programs that a script's `#!` line names: the interpreter, and behind env(1) the one that env looks up."""
+    """The programs that a script's `#!` line names: the interpreter, and behind env(1) the one that env
+    looks up.
+    """
     try:
         with open(path, "rb") as file:
             line = file.readline(256)
@@ -70,9 +72,10 @@ def interpreter(path: str) -> list[str]:
 def install_tree(path: str, home: str) -> str:
     """The directory (or the lone file) that `path` needs around it.
 
-    A package under node_modules brings its scope along: platform binaries are its siblings there. A program in the
-    `bin` of a prefix of its own (a version manager's node, a virtual environment) brings the prefix. In a shared bin
-    such as ~/.local/bin or ~/bin the file stands alone: its prefix would be the home.
+    A package under node_modules brings its scope along: platform binaries are its siblings there. A program
+    in the
+    `bin` of a prefix of its own (a version manager's node, a virtual environment) brings the prefix. In a
+    shared bin such as ~/.local/bin or ~/bin the file stands alone: its prefix would be the home.
     """
     parts = path.split("/")
     if "node_modules" in parts:

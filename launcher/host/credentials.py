@@ -35,20 +35,26 @@ def claude_directory(environ: Mapping[str, str], home: str) -> str:
 
 
 def claude_config(environ: Mapping[str, str], home: str, uid: int) -> Offer:
-    """The directory of the login. One that is not there yet is made by the launcher; one of another's is not taken."""
+    """The directory of the login. One that is not there yet is made by the launcher; one of another's is not
+    taken.
+    """
     path = claude_directory(environ, home)
     kind = kind_of(path)
     if kind not in ("", "dir") or (not kind and os.path.islink(path)):
         why = "is a dangling symlink" if not kind else "is not a directory"
         return Offer(reason=f"{path} {why}", note=f"the login is not forwarded: {path} {why}")
     if kind and os.stat(path).st_uid != uid:
-        return Offer(reason=f"{path} is not yours", note=f"the login is not forwarded: {path} belongs to another user")
+        return Offer(
+            reason=f"{path} is not yours", note=f"the login is not forwarded: {path} belongs to another user"
+        )
     real = os.path.realpath(path)
     return Offer(entries=(Entry(name=".claude", kind="dir", source=real),), shown=path)
 
 
 def claude_settings(environ: Mapping[str, str], home: str) -> Offer:
-    """What the host's own claude would execute or obey from its directory, and how each is to be protected."""
+    """What the host's own claude would execute or obey from its directory, and how each is to be
+    protected.
+    """
     base = os.path.realpath(claude_directory(environ, home))
     entries = []
     for name, kind, _content, create in CLAUDE_SETTINGS:
@@ -57,7 +63,8 @@ def claude_settings(environ: Mapping[str, str], home: str) -> Offer:
             entries.append(Entry(name=name, kind="link", source=os.path.realpath(path)))
         elif create or os.path.exists(path):
             entries.append(Entry(name=name, kind="dir" if kind == "dir" else "file", source=path))
-    return Offer(entries=tuple(entries), shown=f"{base}/{{{','.join(e.name for e in entries)}}}")
+    named = ", ".join(e.name for e in entries[:3])
+    return Offer(entries=tuple(entries), shown=f"{base}: {named}, … ({len(entries)} names)")
 
 
 def claude_json(environ: Mapping[str, str], home: str) -> Offer:
@@ -65,22 +72,32 @@ def claude_json(environ: Mapping[str, str], home: str) -> Offer:
     named = environ.get("CLAUDE_CONFIG_DIR", "")
     path = f"{named}/.claude.json" if named.startswith("/") else f"{home}/.claude.json"
     shown = path if os.path.exists(path) else ""
-    return Offer(entries=(Entry(name=".claude.json", kind="file", source=path),), shown=shown or "an empty one")
+    return Offer(
+        entries=(Entry(name=".claude.json", kind="file", source=path),), shown=shown or "an empty one"
+    )
 
 
 def git_config(home: str, config: str) -> Offer:
-    """~/.gitconfig and ~/.config/git; either may be a file, a link into a dotfile manager's store, or not there."""
+    """~/.gitconfig and ~/.config/git; either may be a file, a link into a dotfile manager's store, or not
+    there.
+    """
     first, why_first = dotfile(f"{home}/.gitconfig", kind="file", name=".gitconfig", shown="~/.gitconfig")
     second, why_second = dotfile(f"{config}/git", kind="dir", name=".config/git", shown="~/.config/git")
     entries = (*first, *second)
     note = f"git-config: {why_first}" if why_first and "no ~" not in why_first else ""
     if not entries:
         return Offer(reason=f"{why_first}, {why_second}", note=note)
-    return Offer(entries=entries, shown=" and ".join(n for n, e in (("~/.gitconfig", first), ("~/.config/git", second)) if e), note=note)
+    return Offer(
+        entries=entries,
+        shown=" and ".join(n for n, e in (("~/.gitconfig", first), ("~/.config/git", second)) if e),
+        note=note,
+    )
 
 
 def ssh_keys(home: str, uid: int) -> Offer:
-    """~/.ssh file by file. ssh refuses a config of another owner, and root is nobody inside: such a one is copied."""
+    """~/.ssh file by file. ssh refuses a config of another owner, and root is nobody inside: such a one is
+    copied.
+    """
     entries, why = dotfile(f"{home}/.ssh", kind="dir", name=".ssh", shown="~/.ssh")
     if not entries:
         return Offer(reason=why, note="" if "no ~" in why else f"ssh-keys: {why}")
@@ -107,4 +124,8 @@ def gh_config(config: str, environ: Mapping[str, str]) -> Offer:
     named = environ.get("GH_CONFIG_DIR", "")
     path = named if named.startswith("/") else f"{config}/gh"
     entries, why = dotfile(path, kind="dir", name=".config/gh", shown=path if named else "~/.config/gh")
-    return Offer(entries=tuple(entries), shown=path if named else "~/.config/gh") if entries else Offer(reason=why)
+    return (
+        Offer(entries=tuple(entries), shown=path if named else "~/.config/gh")
+        if entries
+        else Offer(reason=why)
+    )

@@ -11,7 +11,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FAMILY_LOCAL, FAMILY_WILD = 256, 65535  # X11/Xauth.h; wild frees a cookie from the hostname, ours differs inside
+FAMILY_LOCAL, FAMILY_WILD = (
+    256,
+    65535,
+)  # X11/Xauth.h; wild frees a cookie from the hostname, ours differs inside
 
 
 def x11(environ: Mapping[str, str], home: str) -> Offer:
@@ -24,17 +27,24 @@ def x11(environ: Mapping[str, str], home: str) -> Offer:
     cookie = _cookie(environ.get("XAUTHORITY") or f"{home}/.Xauthority", number)
     auth = (Entry(name="Xauthority", kind="content", content=cookie),) if cookie else ()
     if not number.isdigit():
-        return Offer(reason=f"DISPLAY={display} has no display number", note=f"x11 is off: DISPLAY={display} has no display number")
+        return Offer(
+            reason=f"DISPLAY={display} has no display number",
+            note=f"x11 is off: DISPLAY={display} has no display number",
+        )
     if host not in ("", "unix"):
         # A display over TCP, as `ssh -X` makes; there is no socket to bind, the shared network reaches it.
-        return Offer(entries=(Entry(name="tcp", kind="link", source=display), *auth), shown=f"DISPLAY={display}")
+        return Offer(
+            entries=(Entry(name="tcp", kind="link", source=display), *auth), shown=f"DISPLAY={display}"
+        )
     path = f"/tmp/.X11-unix/X{number}"
     offer = socket_offer(path, shown=f"DISPLAY={display}", name=path, what="x11")
     return offer.replace(entries=offer.entries + auth) if offer.entries else offer
 
 
 def _cookie(path: str, number: str) -> bytes:
-    """The entries of an Xauthority file for display `number`, rewritten to FamilyWild (Xau(3) has the format)."""
+    """The entries of an Xauthority file for display `number`, rewritten to FamilyWild (Xau(3) has the
+    format).
+    """
     try:
         with open(path, "rb") as file:
             data = file.read(1 << 16)
@@ -57,7 +67,9 @@ def _cookie(path: str, number: str) -> bytes:
 
 
 def wayland(environ: Mapping[str, str], runtime: str) -> Offer:
-    """The compositor's socket: WAYLAND_DISPLAY is a name in the runtime directory or a path (wl_display_connect(3))."""
+    """The compositor's socket: WAYLAND_DISPLAY is a name in the runtime directory or a path
+    (wl_display_connect(3)).
+    """
     display = environ.get("WAYLAND_DISPLAY", "")
     if not display:
         return Offer(reason="WAYLAND_DISPLAY is not set")
@@ -88,9 +100,15 @@ def audio(environ: Mapping[str, str], runtime: str) -> Offer:
 
 def gpu() -> Offer:
     """Device nodes for drawing, what Mesa asks /sys about them, and NixOS's driver directory."""
-    devices = [p for p in ("/dev/dri", "/dev/nvidiactl", "/dev/nvidia-modeset", "/dev/nvidia-uvm", "/dev/nvidia0") if kind_of(p)]
+    devices = [
+        p
+        for p in ("/dev/dri", "/dev/nvidiactl", "/dev/nvidia-modeset", "/dev/nvidia-uvm", "/dev/nvidia0")
+        if kind_of(p)
+    ]
     if not devices:
         return Offer(reason="there is no /dev/dri")
+    # /dev/dri whole: a card that is plugged in later shows up in it. Its directory is bound as devices are,
+    # too.
     entries = [Entry(name=p, kind="device", source=p) for p in devices]
     nodes = [f"/dev/dri/{n}" for n in sorted(os.listdir("/dev/dri"))] if "/dev/dri" in devices else []
     for node in nodes:
@@ -103,18 +121,29 @@ def gpu() -> Offer:
             entries.append(Entry(name=device, kind="dir", source=device))
             entries.append(Entry(name=link, kind="link", source=os.path.realpath(link)))
     if os.path.isdir("/run/opengl-driver"):
-        entries.append(Entry(name="/run/opengl-driver", kind="dir", source=os.path.realpath("/run/opengl-driver")))
+        entries.append(
+            Entry(name="/run/opengl-driver", kind="dir", source=os.path.realpath("/run/opengl-driver"))
+        )
     return Offer(entries=tuple(dict.fromkeys(entries)), shown=", ".join(devices))
 
 
 def bus(environ: Mapping[str, str], *, variable: str, default: str, row: str) -> Offer:
-    """A D-Bus daemon's address. Only unix sockets: the proxy speaks to nothing else that is worth forwarding."""
+    """A D-Bus daemon's address. Only unix sockets: the proxy speaks to nothing else that is worth
+    forwarding.
+    """
     address = environ.get(variable) or f"unix:path={default}"
     where = f"${variable}" if environ.get(variable) else default
     if not address.startswith(("unix:path=", "unix:abstract=")):
-        return Offer(reason=f"{variable} is not a unix address", note=f"{row} is off: {variable}={address} is not a unix address")
+        return Offer(
+            reason=f"{variable} is not a unix address",
+            note=f"{row} is off: {variable}={address} is not a unix address",
+        )
     path = address.removeprefix("unix:path=").partition(",")[0]
     if address.startswith("unix:path=") and kind_of(path) != "socket":
-        said = f"{row} is off: {variable} points at {path}, which is not a socket" if environ.get(variable) else ""
+        said = (
+            f"{row} is off: {variable} points at {path}, which is not a socket"
+            if environ.get(variable)
+            else ""
+        )
         return Offer(reason=f"no bus at {path}", note=said)
     return Offer(entries=(Entry(name="bus", kind="socket", source=address),), shown=where)

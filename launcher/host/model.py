@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 class Entry(Record):
     """One thing that a row may grant.
 
-    `source` is its real path on the host (symlinks resolved), or for a link what it says; `name` is where it goes, relative to
+    `source` is its real path on the host (symlinks resolved), or for a link what it says; `name` is where it
+    goes, relative to
     the row's place inside (absolute when it keeps its path). "content" is staged from `content`.
     """
 
@@ -27,7 +28,8 @@ class Entry(Record):
 class Offer(Record):
     """What the host has for one row. Nothing (`entries` empty) comes with the reason.
 
-    `shown`: how `--explain` names the source. `note`: said at start when the user asked for the resource and it is not there.
+    `shown`: how `--explain` names the source. `note`: said at start when the user asked for the resource and
+    it is not there.
     """
 
     entries: tuple[Entry, ...] = ()

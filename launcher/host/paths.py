@@ -30,8 +30,10 @@ def readable(path: str) -> bool:
 def tree(directory: str, name: str) -> list[Entry]:
     """Every file below `directory` as Entries named from `name`; symlinks as the content they lead to.
 
-    A directory of dotfiles is not bound whole: links into a dotfile manager's store would dangle inside, and a socket
-    in it (ssh's ControlMaster) would still connect through a read-only bind mount. Sockets and fifos are left out.
+    A directory of dotfiles is not bound whole: links into a dotfile manager's store would dangle inside, and
+    a socket
+    in it (ssh's ControlMaster) would still connect through a read-only bind mount. Sockets and fifos are
+    left out.
     """
     found: list[Entry] = []
     seen: set[str] = set()
@@ -40,14 +42,14 @@ def tree(directory: str, name: str) -> list[Entry]:
         real = os.path.realpath(path)
         if real in seen or len(found) >= MAX_ENTRIES or not readable(path):
             return  # a loop of links, too much of it, or not ours to read
-        match kind_of(path):
-            case "dir":
-                seen.add(real)
-                found.append(Entry(name=inside, kind="dir", source=real))
-                for child in sorted(os.listdir(path)):
-                    walk(f"{path}/{child}", f"{inside}/{child}")
-            case "file":
-                found.append(Entry(name=inside, kind="file", source=real))
+        kind = kind_of(path)
+        if kind == "file":
+            found.append(Entry(name=inside, kind="file", source=real))
+        elif kind == "dir":
+            seen.add(real)
+            found.append(Entry(name=inside, kind="dir", source=real))
+            for child in sorted(os.listdir(path)):
+                walk(f"{path}/{child}", f"{inside}/{child}")
 
     walk(directory, name)
     return found
@@ -68,7 +70,9 @@ def dotfile(path: str, *, kind: str, name: str, shown: str) -> tuple[list[Entry]
 
 
 def socket_offer(path: str, *, shown: str, name: str, what: str) -> Offer:
-    """An Offer of one socket; when nothing listens at the path that a variable names, that is said at start."""
+    """An Offer of one socket; when nothing listens at the path that a variable names, that is said
+    at start.
+    """
     kind = kind_of(path)
     if kind == "socket" and os.access(path, os.R_OK | os.W_OK):
         return Offer(entries=(Entry(name=name, kind="socket", source=os.path.realpath(path)),), shown=shown)

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PROGRAMS = ("xdg-dbus-proxy", "tmux", "bash", "setsid")
+PROGRAMS = ("xdg-dbus-proxy", "tmux", "bash", "setsid", "git")
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 # Options that came with later versions of bubblewrap: --perms with 0.5, --disable-userns with 0.8.
 BWRAP_OPTIONS = ("perms", "disable-userns", "seccomp", "args", "unshare-cgroup")
@@ -49,19 +49,26 @@ def _offers(environ: Mapping[str, str], home: str, runtime: str, uid: int) -> di
     return {
         "userland": _userland(),
         "etc": _etc(),
+        "tls": _tls(environ),
         **credentials.offers(environ, home, uid),
         "x11": desktop.x11(environ, home),
         "wayland": desktop.wayland(environ, runtime),
         "audio": desktop.audio(environ, runtime),
         "gpu": desktop.gpu(),
         "dbus-session": desktop.bus(
-            environ, variable="DBUS_SESSION_BUS_ADDRESS", default=f"{runtime or '/run/user/' + str(uid)}/bus", row="dbus-session"
+            environ,
+            variable="DBUS_SESSION_BUS_ADDRESS",
+            default=f"{runtime or '/run/user/' + str(uid)}/bus",
+            row="dbus-session",
         ),
         "dbus-system": desktop.bus(
-            environ, variable="DBUS_SYSTEM_BUS_ADDRESS", default="/run/dbus/system_bus_socket", row="dbus-system"
+            environ,
+            variable="DBUS_SYSTEM_BUS_ADDRESS",
+            default="/run/dbus/system_bus_socket",
+            row="dbus-system",
         ),
         "nix-store": _directory("/nix/store"),
-        "nix-commands": _directory("/nix/var/nix/daemon-socket"),
+        "nix-commands": _directory("/nix/var/nix/daemon-socket" if kind_of("/nix/store") else "/nix/store"),
         "kvm": Offer(entries=(Entry(name="/dev/kvm", kind="device", source="/dev/kvm"),), shown="/dev/kvm")
         if kind_of("/dev/kvm") == "device"
         else Offer(reason="there is no /dev/kvm"),
@@ -78,18 +85,24 @@ def _home(environ: Mapping[str, str], uid: int) -> tuple[str, list[str]]:
         try:
             home = pwd.getpwuid(uid).pw_dir
         except KeyError:
-            raise UserError(f"HOME is not set and uid {uid} has no passwd entry", "set HOME to your home directory") from None
+            raise UserError(
+                f"HOME is not set and uid {uid} has no passwd entry", "set HOME to your home directory"
+            ) from None
         notes = [f"HOME is not set: {home} is taken, from the passwd entry"]
     if not home.startswith("/") or not os.path.isdir(home):
         raise UserError(f"HOME={home} is not a directory", "set HOME to your home directory")
     owner = os.stat(home).st_uid
     if owner != uid:
-        raise UserError(f"HOME={home} belongs to uid {owner}, you are uid {uid}", "set HOME to your own home directory")
+        raise UserError(
+            f"HOME={home} belongs to uid {owner}, you are uid {uid}", "set HOME to your own home directory"
+        )
     return os.path.realpath(home), notes
 
 
 def _runtime(environ: Mapping[str, str], uid: int) -> tuple[str, list[str]]:
-    """XDG_RUNTIME_DIR when it is ours (the XDG base directory specification wants owner and 0700), else ""."""
+    """XDG_RUNTIME_DIR when it is ours (the XDG base directory specification wants owner and 0700),
+    else "".
+    """
     path = environ.get("XDG_RUNTIME_DIR", "")
     try:
         if path and os.path.isabs(path) and os.stat(path).st_uid == uid:
@@ -108,7 +121,9 @@ def _state(environ: Mapping[str, str], home: str) -> str:
 
 
 def _userland() -> Offer:
-    """/usr, and the top-level names that lead into it: links where the host has links, directories where not."""
+    """/usr, and the top-level names that lead into it: links where the host has links, directories where
+    not.
+    """
     entries = [Entry(name="/usr", kind="dir", source="/usr")]
     for name in ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"):
         if os.path.islink(name):
@@ -119,7 +134,9 @@ def _userland() -> Offer:
 
 
 def _etc() -> Offer:
-    """The spec's list, as far as it is here. A link into /usr stays one (ICU reads the time zone from the link)."""
+    """The spec's list, as far as it is here. A link into /usr stays one (ICU reads the time zone from the
+    link).
+    """
     entries = []
     for name in ETC:
         path = f"/etc/{name}"
@@ -128,8 +145,21 @@ def _etc() -> Offer:
         if resolved.startswith("/usr/") and os.path.exists(resolved):
             entries.append(Entry(name=path, kind="link", source=target))
         elif (kind := kind_of(path)) in ("file", "dir") and os.access(path, os.R_OK):
-            entries.append(Entry(name=path, kind="dir" if kind == "dir" else "file", source=os.path.realpath(path)))
+            entries.append(
+                Entry(name=path, kind="dir" if kind == "dir" else "file", source=os.path.realpath(path))
+            )
     return Offer(entries=tuple(entries), shown=f"{len(entries)} entries of /etc")
+
+
+def _tls(environ: Mapping[str, str]) -> Offer:
+    """Certificates that a variable names outside of /usr and /etc, as a company's own authority often is."""
+    entries = []
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "NIX_SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"):
+        for path in environ.get(name, "").split(":"):
+            kind = kind_of(path) if path.startswith("/") else ""
+            if kind in ("file", "dir") and not path.startswith(("/usr/", "/etc/", "/nix/store/")):
+                entries.append(Entry(name=path, kind="file", source=os.path.realpath(path)))
+    return Offer(entries=tuple(dict.fromkeys(entries)))
 
 
 def _directory(path: str) -> Offer:
@@ -139,7 +169,9 @@ def _directory(path: str) -> Offer:
 
 
 def _bwrap(environ: Mapping[str, str]) -> Bwrap | None:
-    """bubblewrap on PATH. What it can do is read off its binary: asking `bwrap --help` costs 2 ms at each start."""
+    """bubblewrap on PATH. What it can do is read off its binary: asking `bwrap --help` costs 2 ms at each
+    start.
+    """
     path = agents.which("bwrap", environ)
     if not path:
         return None
@@ -157,13 +189,19 @@ def _bwrap(environ: Mapping[str, str]) -> Bwrap | None:
 
 
 def _chromium(environ: Mapping[str, str]) -> Offer:
-    """The browser's own binary: Debian's /usr/bin/chromium is a script that reads /etc/chromium.d and dies without."""
+    """The browser's own binary: Debian's /usr/bin/chromium is a script that reads /etc/chromium.d and dies
+    without.
+    """
     for name in CHROMIUM:
         path = agents.which(name, environ)
         if not path:
             continue
         real = os.path.realpath(path)
-        for binary in ("/usr/lib/chromium/chromium", "/usr/lib64/chromium-browser/chromium-browser", "/opt/google/chrome/chrome"):
+        for binary in (
+            "/usr/lib/chromium/chromium",
+            "/usr/lib64/chromium-browser/chromium-browser",
+            "/opt/google/chrome/chrome",
+        ):
             if os.path.basename(binary) in real or name in binary:
                 real = binary if os.path.isfile(binary) else real
                 break

@@ -11,7 +11,8 @@ CONFIG = f"{places.HOME}/.claude"
 
 
 def claude_config(context: Context) -> Granted:
-    """~/.claude, writable; but not what running sessions of the host source or trust, which is private inside.
+    """~/.claude, writable; but not what running sessions of the host source or trust, which is private
+    inside.
 
     The host's path is a link to it: settings and plugins name their files by it.
     """
@@ -40,8 +41,13 @@ def claude_settings(context: Context) -> Granted:
         for e in offer.entries
         if e.kind != "link"
     ]
-    # A link cannot be a mount point, and following it would let a former agent, who could rewrite it, choose what is shown.
-    note = f"claude-settings: {', '.join(linked)} under {config} is a symlink: not shown, and not protected" if linked else ""
+    # A link cannot be a mount point, and following it would let a former agent, who could rewrite it, choose
+    # what is shown.
+    note = (
+        f"claude-settings: {', '.join(linked)} under {config} is a symlink: not shown, and not protected"
+        if linked
+        else ""
+    )
     return Granted(row="claude-settings", source=offer.shown, target=CONFIG, mounts=tuple(mounts), note=note)
 
 
@@ -51,6 +57,13 @@ def claude_json(context: Context) -> Granted:
     directory = f"{context.subject.state}/claude"
     mounts = (
         Mount(kind="bind", source=directory, target=places.CLAUDE_JSON, mode="rw"),
-        Mount(kind="symlink", source=f"{places.CLAUDE_JSON}/claude.json", target=f"{places.HOME}/.claude.json"),
+        Mount(
+            kind="symlink", source=f"{places.CLAUDE_JSON}/claude.json", target=f"{places.HOME}/.claude.json"
+        ),
     )
-    return Granted(row="claude-json", source=source, target=f"{places.HOME}/.claude.json, kept for this project", mounts=mounts)
+    return Granted(
+        row="claude-json",
+        source=source,
+        target=f"{places.HOME}/.claude.json, kept for this project",
+        mounts=mounts,
+    )

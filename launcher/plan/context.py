@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 class Subject(Record):
-    """The project as found: its real path, git's layout, where its state is kept, the host-triggers that exist."""
+    """The project as found: its real path, git's layout, where its state is kept, the host-triggers that
+    exist.
+    """
 
     path: str
     git: GitLayout | None

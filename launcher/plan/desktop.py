@@ -10,7 +10,8 @@ from launcher.plan.credentials import placed
 from launcher.plan.model import BusProxy, Granted, Mount
 from launcher.spec.table import CHROMIUM_POLICY
 
-# --talk would open the connection's other objects, too: org.gnome.keyring.Daemon.GetEnvironment answers there.
+# --talk would open the connection's other objects, too: org.gnome.keyring.Daemon.GetEnvironment answers
+# there.
 SECRETS = (
     "--call=org.freedesktop.secrets=*@/org/freedesktop/secrets/*",
     "--call=org.freedesktop.secrets=*@/org/freedesktop/secrets",
@@ -21,13 +22,17 @@ PROXIES = "{proxies}"
 
 
 def x11(context: Context) -> Granted:
-    """The one socket of the display (never its directory: other displays are there), and a cookie of its own."""
+    """The one socket of the display (never its directory: other displays are there), and a cookie of its
+    own.
+    """
     offer = context.offer("x11")
     if not offer.entries:
         return Granted(row="x11", granted=False, reason=offer.reason, note=offer.note)
     over_tcp = any(e.name == "tcp" for e in offer.entries)
     if over_tcp and not context.request.network:
-        return Granted(row="x11", granted=False, reason=f"{offer.shown} is reached over the network, which is off")
+        return Granted(
+            row="x11", granted=False, reason=f"{offer.shown} is reached over the network, which is off"
+        )
     mounts: list[Mount] = []
     environment = [("DISPLAY", context.host.environ["DISPLAY"])]
     for entry in offer.entries:
@@ -37,7 +42,13 @@ def x11(context: Context) -> Granted:
             cookie = f"{context.runtime}/Xauthority"
             mounts.append(Mount(kind="data", target=cookie, content=entry.content, perms=0o600))
             environment.append(("XAUTHORITY", cookie))
-    return Granted(row="x11", source=offer.shown, target="the same display", mounts=tuple(mounts), environment=tuple(environment))
+    return Granted(
+        row="x11",
+        source=offer.shown,
+        target="the same display",
+        mounts=tuple(mounts),
+        environment=tuple(environment),
+    )
 
 
 def wayland(context: Context) -> Granted:
@@ -48,7 +59,13 @@ def wayland(context: Context) -> Granted:
     name = offer.entries[0].name
     target = f"{context.runtime}/{name}"
     mount = Mount(kind="bind", source=offer.entries[0].source, target=target, mode="rw")
-    return Granted(row="wayland", source=offer.shown, target=target, mounts=(mount,), environment=(("WAYLAND_DISPLAY", name),))
+    return Granted(
+        row="wayland",
+        source=offer.shown,
+        target=target,
+        mounts=(mount,),
+        environment=(("WAYLAND_DISPLAY", name),),
+    )
 
 
 def audio(context: Context) -> Granted:
@@ -56,11 +73,21 @@ def audio(context: Context) -> Granted:
     offer = context.offer("audio")
     if not offer.entries:
         return Granted(row="audio", granted=False, reason=offer.reason, note=offer.note)
-    mounts = tuple(Mount(kind="bind", source=e.source, target=f"{context.runtime}/{e.name}", mode="rw") for e in offer.entries)
+    mounts = tuple(
+        Mount(kind="bind", source=e.source, target=f"{context.runtime}/{e.name}", mode="rw")
+        for e in offer.entries
+    )
     pulse = [m.target for m in mounts if m.target.endswith("/pulse/native")]
     environment = (("PULSE_SERVER", f"unix:{pulse[0]}"),) if pulse else ()
     target = " and ".join(m.target for m in mounts)
-    return Granted(row="audio", source=offer.shown, target=target, mounts=mounts, environment=environment, note=offer.note)
+    return Granted(
+        row="audio",
+        source=offer.shown,
+        target=target,
+        mounts=mounts,
+        environment=environment,
+        note=offer.note,
+    )
 
 
 def gpu(context: Context) -> Granted:
@@ -73,8 +100,10 @@ def gpu(context: Context) -> Granted:
         if entry.kind == "link":
             mounts.append(Mount(kind="symlink", source=entry.source, target=entry.name))
         else:
-            mode = "dev" if entry.kind == "device" or entry.name == "/dev/dri" else "ro"
-            mounts.append(Mount(kind="bind", source=entry.source, target=entry.name, mode=mode))
+            device = entry.kind == "device"
+            mounts.append(
+                Mount(kind="bind", source=entry.source, target=entry.name, mode="dev" if device else "ro")
+            )
     return Granted(row="gpu", source=offer.shown, target="the same paths", mounts=tuple(mounts))
 
 
@@ -120,10 +149,14 @@ def chromium(context: Context) -> Granted:
         f'exec env -u DBUS_SESSION_BUS_ADDRESS "{entry.source}"{flags} "$@"\n'
     )
     names = dict.fromkeys((entry.name, "chromium"))
-    mounts = [Mount(kind="data", target=f"{places.BIN}/{n}", content=script.encode(), perms=0o755) for n in names]
+    mounts = [
+        Mount(kind="data", target=f"{places.BIN}/{n}", content=script.encode(), perms=0o755) for n in names
+    ]
     for directory in ("/etc/chromium/policies/managed", "/etc/opt/chrome/policies/managed"):
         policy = CHROMIUM_POLICY.encode()
-        mounts.append(Mount(kind="data", target=f"{directory}/claude-sandbox.json", content=policy, perms=0o644))
+        mounts.append(
+            Mount(kind="data", target=f"{directory}/claude-sandbox.json", content=policy, perms=0o644)
+        )
     if not entry.source.startswith("/usr/"):
         tree = os.path.dirname(entry.source)
         mounts.append(placed(entry.replace(name=tree.lstrip("/"), source=tree), ""))

@@ -17,7 +17,7 @@ class Mount(Record):
 
     kind      source is                             mode
     bind      a path on the host                    ro, rw; dev: device nodes work, too
-    data      `content`, staged, owned by the user  ro or rw (a writable private copy), perms
+    data      `content`, staged, owned by the user  ro, perms
     symlink   what the link says                    -
     tmpfs, dir, dev (a minimal /dev), proc          perms
     """
@@ -39,7 +39,9 @@ class BusProxy(Record):
 
 
 class Granted(Record):
-    """What a row of the spec gives here: mounts and variables, or (`granted` False) the reason why nothing."""
+    """What a row of the spec gives here: mounts and variables, or (`granted` False) the reason why
+    nothing.
+    """
 
     row: str
     granted: bool = True
@@ -49,7 +51,9 @@ class Granted(Record):
     mounts: tuple[Mount, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     proxies: tuple[BusProxy, ...] = ()
-    note: str = ""  # a protection that cannot be had here, or a resource that points at nothing: said at start
+    note: str = (
+        ""  # a protection that cannot be had here, or a resource that points at nothing: said at start
+    )
 
 
 class Identity(Record):
@@ -65,7 +69,7 @@ class Plan(Record):
     """Everything about one sandbox, decided. Printable as JSON; holds no secret but in `environment`."""
 
     backend: str
-    variant: str
+    variants: tuple[str, ...]
     project: str
     name: str
     identity: Identity

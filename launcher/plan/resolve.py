@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from launcher.plan import agent, claude, credentials, desktop, identity, places, system
+from launcher.plan import agent, claude, credentials, desktop, identity, listed, places, system
 from launcher.plan.context import Context
 from launcher.plan.model import Granted, Identity, Mount, Plan
 from launcher.project import refused
@@ -20,15 +20,15 @@ PLANNERS: dict[str, Planner] = {
     "devices": system.devices,
     "tmp": system.tmp,
     "etc": system.etc,
-    "timezone": system.etc_row("timezone"),
-    "tls": system.etc_row("tls"),
-    "fonts": system.etc_row("fonts"),
-    "dns": system.etc_row("dns"),
+    "timezone": listed.only("timezone"),
+    "fonts": listed.only("fonts"),
+    "dns": listed.only("dns"),
     "uid": identity.uid,
     "home": system.home,
+    "tls": system.tls,
     "environment": system.environment,
     "locale": system.locale,
-    "terminal": system.etc_row("terminal"),
+    "terminal": listed.only("terminal"),
     "nix-store": system.nix_store,
     "nix-commands": system.nix_commands,
     "network": system.network,
@@ -41,8 +41,8 @@ PLANNERS: dict[str, Planner] = {
     "ssh-keys": credentials.dotfiles("ssh-keys"),
     "ssh-agent": credentials.ssh_agent,
     "gh-config": credentials.dotfiles("gh-config"),
-    "gh-token": credentials.variables("gh-token"),
-    "api-key": credentials.variables("api-key"),
+    "gh-token": listed.only("gh-token"),
+    "api-key": listed.only("api-key"),
     "x11": desktop.x11,
     "wayland": desktop.wayland,
     "audio": desktop.audio,
@@ -59,7 +59,7 @@ PLANNERS: dict[str, Planner] = {
 def resolve(context: Context) -> Plan:
     """The Plan. Looks at nothing but its argument.
 
-    Raises UserError for a share that must not be given, HostError when there is no agent to run.
+    Raises UserError for a share that must not be given.
     """
     request, host = context.request, context.host
     rows = {row: _row(row, planner, context) for row, planner in PLANNERS.items()}
@@ -75,7 +75,7 @@ def resolve(context: Context) -> Plan:
     in_table_order = tuple(rows.get(row) or Granted(row=row) for row in ROWS)
     return Plan(
         backend=request.backend,
-        variant=request.variant,
+        variants=request.variants,
         project=context.subject.path,
         name=context.subject.path.rsplit("/", 1)[-1],
         identity=Identity(uid=host.uid, gid=host.gid, home=places.HOME),
@@ -97,4 +97,4 @@ def _row(row: str, planner: Planner, context: Context) -> Granted:
         return Granted(row=row, granted=False, reason="left out by --without")
     if not default and row not in context.request.also:
         return Granted(row=row, granted=False, reason=f"off by default: --with {row}")
-    return planner(context)
+    return listed.added(context, planner(context))

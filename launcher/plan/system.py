@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from launcher.plan import places
 from launcher.plan.context import Context
-from launcher.plan.credentials import forwarded
+from launcher.plan.listed import only, variables
 from launcher.plan.model import Granted, Mount
-from launcher.spec.table import ENVIRONMENT, ETC_ROWS
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 # No host's: systemd's own would name this machine, and programs refuse to start without one.
 MACHINE_ID = b"5a4db0c5c1a0de5a4db0c5c1a0de5a4d\n"
@@ -21,33 +16,27 @@ def userland(context: Context) -> tuple[Mount, ...]:
     mounts = []
     for entry in context.offer("userland").entries:
         kind = "symlink" if entry.kind == "link" else "bind"
-        mounts.append(Mount(kind="symlink" if kind == "symlink" else "bind", source=entry.source, target=entry.name, mode="ro"))
+        mounts.append(
+            Mount(
+                kind="symlink" if kind == "symlink" else "bind",
+                source=entry.source,
+                target=entry.name,
+                mode="ro",
+            )
+        )
     return tuple(mounts)
 
 
-def etc_row(row: str) -> Callable[[Context], Granted]:
-    """A row that is some entries of the spec's /etc list, and the variables assigned to it."""
-
-    def plan(context: Context) -> Granted:
-        entries = [e for e in context.offer("etc").entries if ETC_ROWS[e.name.removeprefix("/etc/")] == row]
-        found = forwarded(context.host.environ, [name for name, owner in ENVIRONMENT if owner == row])
-        mounts = tuple(
-            Mount(kind="symlink" if e.kind == "link" else "bind", source=e.source, target=e.name, mode="ro") for e in entries
-        )
-        if not mounts and not found:
-            return Granted(row=row, granted=False, reason="this host has no file for it")
-        shown = ", ".join([*(e.name for e in entries[:4]), *(name for name, _ in found)]) + ("…" if len(entries) > 4 else "")
-        return Granted(row=row, source=shown, target="the same", mounts=mounts, environment=found)
-
-    return plan
-
-
-def etc(context: Context) -> Granted:
-    """The rest of the list; the names of the machine are the sandbox's own."""
-    granted = etc_row("etc")(context)
+def etc(_context: Context) -> Granted:
+    """The spec's list; the names of the machine are the sandbox's own."""
     own = (("hostname", b"sandbox\n"), ("machine-id", MACHINE_ID))
-    mounts = tuple(Mount(kind="data", target=f"/etc/{name}", content=content, perms=0o644) for name, content in own)
-    return Granted(row="etc", source=granted.source, target="the same; nothing else of /etc", mounts=mounts + granted.mounts)
+    mounts = (
+        *(Mount(kind="data", target=f"/etc/{name}", content=content, perms=0o644) for name, content in own),
+        Mount(kind="symlink", source="/proc/self/mounts", target="/etc/mtab"),
+    )
+    return Granted(
+        row="etc", source="the spec's list", target="the same; nothing else of /etc", mounts=mounts
+    )
 
 
 def environment(context: Context) -> Granted:
@@ -66,38 +55,47 @@ def environment(context: Context) -> Granted:
     }
     asked = [name for name in context.request.env if name in host.environ]
     absent = [name for name in context.request.env if name not in host.environ]
-    listed = forwarded(host.environ, [name for name, owner in ENVIRONMENT if owner == "environment"])
+    listed = variables(context, "environment")
     merged = {**own, **dict(listed), **{name: host.environ[name] for name in asked}}
     note = f"--env: {', '.join(absent)} is not set here" if absent else ""
     names = ", ".join([*(n for n, _ in listed), *asked]) or "none of the host's"
-    return Granted(row="environment", source=names, target="the same", environment=tuple(merged.items()), note=note)
+    return Granted(
+        row="environment", source=names, target="the same", environment=tuple(merged.items()), note=note
+    )
 
 
 def locale(context: Context) -> Granted:
     """LANG and its kin; UTF-8 where the host sets none, as a terminal of today expects."""
-    found = forwarded(context.host.environ, [name for name, owner in ENVIRONMENT if owner == "locale"])
+    found = variables(context, "locale")
     if not any(name in ("LANG", "LC_ALL") for name, _ in found):
         found = (("LANG", "C.UTF-8"), *found)
-    return Granted(row="locale", source=", ".join(f"{n}={v}" for n, v in found), target="the same", environment=found)
+    return Granted(
+        row="locale", source=", ".join(f"{n}={v}" for n, v in found), target="the same", environment=found
+    )
 
 
 def home(_context: Context) -> Granted:
     """An empty home; what is granted of the user's is placed in it by other rows."""
-    mounts = (Mount(kind="tmpfs", target="/home", perms=0o755), Mount(kind="dir", target=places.HOME, perms=0o700))
+    mounts = (Mount(kind="tmpfs", target=places.HOME, perms=0o700),)
     return Granted(row="home", source="nothing of the host's homes", target=places.HOME, mounts=mounts)
 
 
 def tmp(context: Context) -> Granted:
-    """Private /tmp, /var/tmp and /run; /dev/shm is part of the private /dev."""
+    """Private /tmp, /var/tmp and runtime directory; /dev/shm is part of the private /dev.
+
+    The rest of the root is made of nothing but mount points and is read-only at the end: what is written
+    beside the project fails at once, rather than to go away at exit.
+    """
     mounts = (
         Mount(kind="tmpfs", target="/tmp", perms=0o1777),
         Mount(kind="tmpfs", target="/var/tmp", perms=0o1777),
-        Mount(kind="tmpfs", target="/run", perms=0o755),
         # Most D-Bus libraries know the system bus by /var/run alone.
         Mount(kind="symlink", source="../run", target="/var/run"),
-        Mount(kind="dir", target=context.runtime, perms=0o700),
+        Mount(kind="tmpfs", target=context.runtime, perms=0o700),
     )
-    return Granted(row="tmp", source="nothing of the host's", target="/tmp, /var/tmp, /dev/shm", mounts=mounts)
+    return Granted(
+        row="tmp", source="nothing of the host's", target="/tmp, /var/tmp, /dev/shm", mounts=mounts
+    )
 
 
 def processes(_context: Context) -> Granted:
@@ -107,7 +105,11 @@ def processes(_context: Context) -> Granted:
 
 def devices(_context: Context) -> Granted:
     """A minimal /dev: null, zero, full, random, urandom, tty, pts, shm."""
-    return Granted(row="devices", target="null, zero, full, random, tty, pts, shm", mounts=(Mount(kind="dev", target="/dev"),))
+    return Granted(
+        row="devices",
+        target="null, zero, full, random, tty, pts, shm",
+        mounts=(Mount(kind="dev", target="/dev"),),
+    )
 
 
 def kvm(context: Context) -> Granted:
@@ -117,6 +119,15 @@ def kvm(context: Context) -> Granted:
         return Granted(row="kvm", granted=False, reason=offer.reason, note=f"kvm is off: {offer.reason}")
     mount = Mount(kind="bind", source="/dev/kvm", target="/dev/kvm", mode="dev")
     return Granted(row="kvm", source="/dev/kvm", target="/dev/kvm", mounts=(mount,))
+
+
+def tls(context: Context) -> Granted:
+    """The host's certificates, and those that variables name elsewhere, at their own paths."""
+    mounts = tuple(
+        Mount(kind="bind", source=e.source, target=e.name, mode="ro") for e in context.offer("tls").entries
+    )
+    listed = only("tls")(context)
+    return listed.replace(mounts=mounts) if listed.granted else listed
 
 
 def nix_store(context: Context) -> Granted:
@@ -135,14 +146,20 @@ def nix_commands(context: Context) -> Granted:
         return Granted(row="nix-commands", granted=False, reason=offer.reason)
     mount = Mount(kind="bind", source=offer.entries[0].source, target=offer.entries[0].name, mode="ro")
     return Granted(
-        row="nix-commands", source=offer.shown, target=offer.shown, mounts=(mount,), environment=(("NIX_REMOTE", "daemon"),)
+        row="nix-commands",
+        source=offer.shown,
+        target=offer.shown,
+        mounts=(mount,),
+        environment=(("NIX_REMOTE", "daemon"),),
     )
 
 
 def network(context: Context) -> Granted:
     """The host's network namespace, or an empty one."""
     if not context.request.network:
-        return Granted(row="network", granted=False, reason="--no-network: an interface lo of its own, no route")
+        return Granted(
+            row="network", granted=False, reason="--no-network: an interface lo of its own, no route"
+        )
     return Granted(row="network", source="the host's interfaces, and its 127.0.0.1", target="the same")
 
 

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher.errors import UserError
-from launcher.flags import FLAGS, help_text, parse, printable
+from launcher.flags import FLAGS, help_text, parse
 from launcher.request import Request, Share
+from launcher.untrusted import printable
 
 
 def request(*words: str) -> Request:
@@ -61,7 +62,7 @@ def test_explain_takes_a_form() -> None:
     [
         ([], "PROJECT is missing", "claude-sandbox ~/proj"),
         (["--shel", "p"], "unknown flag --shel", "--shell"),
-        (["-x", "p"], "unknown flag -x", "--help"),
+        (["-xyzzy", "p"], "unknown flag -xyzzy", "--help"),
         (["--without", "x12", "p"], "there is no such row", "x11"),
         (["--without", "processes", "p"], "part of what a sandbox is", "--without takes"),
         (["--without", "network", "p"], "part of what a sandbox is", "--no-network"),

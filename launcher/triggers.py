@@ -1,0 +1,69 @@
+"""The row host-triggers and its kin over one run: looked at before the agent starts, compared when it has
+ended.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from launcher import runs, watch
+from launcher.spec.table import CLAUDE_PLANTED, CLAUDE_SETTINGS, TRIGGERS
+from launcher.untrusted import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from launcher.plan.context import Subject
+
+PATTERNS = tuple(pattern for pattern, _tool in TRIGGERS)
+# Names under ~/.claude that the host's claude would run or read, and that cannot be made empty beforehand.
+PLANTABLE = (*CLAUDE_PLANTED, *(name for name, _, _, create in CLAUDE_SETTINGS if not create))
+
+
+class Watching:
+    """`begin` once the sandbox is built, `finish` once it is gone; each returns what is to be said."""
+
+    def __init__(self, subject: Subject, claude: str) -> None:
+        """`claude`: the host's ~/.claude when it is writable inside, or ""."""
+        self._subject = subject
+        self._claude = claude
+        self._there: frozenset[str] = frozenset()
+        self._run: runs.Run | None = None
+
+    def begin(self) -> list[str]:
+        """Take and keep the snapshot. Says what a run that was killed has left changed."""
+        git = self._subject.git
+        self._there = frozenset(n for n in PLANTABLE if os.path.lexists(f"{self._claude}/{n}"))
+        left = runs.leftovers(self._subject.state)
+        taken = watch.snapshot(self._subject.path, PATTERNS, git.watched if git else ())
+        self._run = runs.save(taken, self._subject.state)
+        said = watch.report(left, self._subject.path)
+        return [f"an earlier run was killed: {line}" for line in said[:1]] + said[1:]
+
+    def finish(self) -> list[str]:
+        """Compare, keep the old copies of what changed, and say it. Nothing when the run never began."""
+        if self._run is None:
+            return []
+        taken = self._run.snapshot
+        found = watch.changes(taken)
+        found += watch.planted(self._subject.path, taken.taken_ns)
+        runs.finish(self._run, found)
+        return watch.report(found, self._subject.path) + self._take_away()
+
+    def _take_away(self) -> list[str]:
+        """Move what was planted under ~/.claude into the project's state; nothing is deleted."""
+        if not self._claude:
+            return []
+        said = []
+        for name in PLANTABLE:
+            path = f"{self._claude}/{name}"
+            if name in self._there or not os.path.lexists(path):
+                continue
+            kept = f"{self._subject.state}/planted-{time.strftime('%Y%m%dT%H%M%S')}-{name}"
+            try:
+                os.rename(path, kept)
+                done = f"moved to {printable(kept)}"
+            except OSError as error:
+                done = f"remove it ({error.strerror})"
+            said.append(f"{printable(path)} appeared, and your claude would obey it: {done}")
+        return said
