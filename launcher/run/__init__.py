@@ -1,0 +1,1 @@
+"""From a Launch to an exit status: the only part of the launcher that starts processes."""

@@ -1,0 +1,361 @@
+"""Start a Launch, attend it, unwind it: one loop over signals, the stage, the log and the terminal."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from launcher.errors import SandboxError
+from launcher.run.console import Console
+from launcher.run.inner import CONTROL, STDERR, TERMINAL
+from launcher.run.signals import FATAL, FORWARDED, Interrupted, Signals
+from launcher.run.spawn import become_subreaper, secure_stdio, spawn
+from launcher.run.unwind import Unwind
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from collections.abc import Callable
+
+    from launcher.backends.base import Launch
+else:
+    import _signal
+
+LOG = 8192  # bytes of the sandbox program's own stderr that are kept
+DRAIN = 0.2  # seconds without a byte after which output of a finished sandbox is taken to be complete
+UNWIND = 2.0  # seconds for a killed sandbox to be gone
+
+
+def run(launch: Launch, *, on_ready: Callable[[], None]) -> int:
+    """Start the sandbox, call `on_ready` once it is built and before the agent runs; give the agent's exit
+    status.
+
+    Whatever happens, no process, directory or changed terminal is left. SandboxError: the backend's program
+    or a helper ended before the sandbox was built.
+    """
+    secure_stdio()
+    unwind = Unwind()
+    try:
+        signals = Signals()
+        unwind.push(signals.close)
+        if launch.proxies:
+            from launcher.run.proxies import Proxies
+
+            proxies = Proxies(launch.proxies)
+            unwind.push(proxies.close)
+            proxies.start(signals)
+            launch = launch.replace(argv=proxies.placed(launch.argv))
+        session = Session(launch, signals)
+        unwind.push(session.close)
+        return session.attend(on_ready)
+    except Interrupted as interrupted:
+        return 128 + interrupted.number
+    finally:
+        unwind.close()
+
+
+class Session:
+    """One sandbox, from its start to its end."""
+
+    def __init__(self, launch: Launch, signals: Signals) -> None:
+        self.signals = signals
+        self.status: int | None = None
+        self._argv = launch.argv
+        self._log = b""
+        self._held: list[int] = []
+        self._going = False
+        self._init = 0
+        self._guard: Guard | None = None
+        become_subreaper()
+        self.console = Console(wanted=TERMINAL in launch.argv)
+        self._start(launch)
+
+    def _start(self, launch: Launch) -> None:
+        from launcher.run.stage import Stage
+
+        self.stage = Stage()
+        self._log_end, log = os.pipe()
+        os.set_blocking(self._log_end, False)
+        stdin, stdout, stderr = self.console.stdio
+        stderr = os.dup(stderr)
+        numbers = {name: staged(name, content) for name, content in launch.data}
+        ends = {CONTROL: self.stage.inside, STDERR: stderr, TERMINAL: self.console.slave}
+        keep = [*numbers.values(), *(number for number in ends.values() if number >= 0)]
+        argv = substituted(launch.argv, {f"{{{name}}}": number for name, number in numbers.items()}, ends)
+        self.process = spawn(argv, dict(launch.environment), stdio=(stdin, stdout, log), keep=keep)
+        for number in (*numbers.values(), log, stderr):
+            os.close(number)
+        self.stage.part()
+        self.console.part()
+
+    def attend(self, on_ready: Callable[[], None]) -> int:
+        """See it through to the end and give its exit status."""
+        if self.console:
+            self.console.prepare()
+            if self.console.attended:
+                self._guard = Guard(self.console)
+        while not self._init:
+            self._turn()
+            if self.status is not None and not self._init:
+                raise self._failure(self.status)
+        on_ready()
+        self._on_signals()
+        self._go()
+        while self.status is None:
+            self._turn()
+        while self.console.pending() and self._turn(DRAIN):
+            pass
+        return self.status
+
+    def close(self) -> None:
+        """End what still runs, and wait until it is gone: the processes of the sandbox first, then
+        all of ours.
+        """
+        if self.status is None:
+            os.kill(self.process, _signal.SIGKILL)
+            os.waitpid(self.process, 0)
+        self.stage.close()
+        if self._init:
+            self._bury()
+        else:
+            deadline = time.monotonic() + UNWIND
+            while self._log_end >= 0 and time.monotonic() < deadline:
+                self._read_log()
+                time.sleep(0.001)
+        self.console.close()
+        if self._guard:
+            self._guard.close()
+        if self._log_end >= 0:
+            os.close(self._log_end)
+
+    def _bury(self) -> None:
+        """Wait for the first process of the sandbox, which the monitor does not do: the kernel ends
+        it last of all.
+        """
+        try:
+            if os.waitpid(self._init, os.WNOHANG)[0] == 0:
+                os.kill(self._init, _signal.SIGKILL)
+                os.waitpid(self._init, 0)
+        except OSError:
+            pass  # not handed to us: it had ended before
+
+    def _go(self) -> None:
+        """Let the stage become the agent; with the terminal at once when it is ours and both ways."""
+        self._going = True
+        if self.console.attended and self.console.foreground():
+            self.console.attend()
+            self.stage.order("go")
+        else:
+            self.stage.order("go background" if self.console else "go")
+
+    def _turn(self, timeout: float | None = None) -> bool:
+        """Wait for one thing to happen, and do what it asks for; False when nothing did in
+        `timeout` seconds.
+        """
+        import select
+
+        poll = select.poll()
+        poll.register(self.signals.descriptor, select.POLLIN)
+        if self.stage.descriptor >= 0:
+            poll.register(self.stage.descriptor, select.POLLIN)
+        if self._log_end >= 0:
+            poll.register(self._log_end, select.POLLIN)
+        if self.console:
+            self.console.interests(poll.register)
+        ready = poll.poll(None if timeout is None else timeout * 1000)
+        for descriptor, events in ready:
+            if descriptor == self.signals.descriptor:
+                self._on_signals()
+            elif descriptor == self.stage.descriptor:
+                self._on_stage()
+            elif descriptor == self._log_end:
+                self._read_log()
+            else:
+                self.console.relay(descriptor, events)
+        return bool(ready)
+
+    def _read_log(self) -> None:
+        try:
+            data = os.read(self._log_end, LOG)
+        except BlockingIOError:
+            return
+        self._log = (self._log + data)[-LOG:]
+        if not data:
+            os.close(self._log_end)
+            self._log_end = -1
+
+    def _on_signals(self) -> None:
+        for number in self.signals.take():
+            if number == _signal.SIGCHLD:
+                self._reap()
+            elif number == _signal.SIGWINCH:
+                if self.console:
+                    self.console.resize()
+            elif number == _signal.SIGCONT:
+                if self.console.raw and self.console.foreground():
+                    self.console.attend()  # the shell has set the terminal as it likes it
+            elif number == _signal.SIGTSTP:
+                self._suspend()
+            elif number in FORWARDED:
+                self._forward(number)
+
+    def _reap(self) -> None:
+        if self.status is None:
+            process, status = os.waitpid(self.process, os.WNOHANG)
+            if process:
+                code = os.waitstatus_to_exitcode(status)
+                self.status = 128 - code if code < 0 else code
+                self._on_stage()
+
+    def _forward(self, number: int) -> None:
+        if self.stage.agent:
+            # From the keyboard these go to a whole process group; raw, the keyboard sends bytes.
+            keyboard = number in (_signal.SIGINT, _signal.SIGQUIT) and not self.console.raw
+            self.stage.signal(number, group=keyboard)
+        elif self._going:
+            self._held.append(number)
+        elif number in FATAL:
+            raise Interrupted(number)
+
+    def _suspend(self) -> None:
+        """Stopped from outside. With a terminal the stage tells when the agent has stopped;
+        without, we do it for it.
+        """
+        if self.console and self.stage.agent:
+            self.stage.signal(_signal.SIGTSTP, group=not self.console.raw)
+            return
+        # Not SIGTSTP: the kernel ignores it in a session without a shell.
+        self.stage.signal(_signal.SIGSTOP, group=True)
+        self.signals.stop(_signal.SIGTSTP)
+        self.stage.signal(_signal.SIGCONT, group=True)
+
+    def _on_stage(self) -> None:
+        if self.stage.descriptor < 0:
+            return
+        for writer, line in self.stage.receive():
+            word, _, rest = line.partition(" ")
+            if word == "ready" and not self._init:
+                self._init = parent_of(writer)
+            elif word == "agent" and self._going and not self.stage.agent:
+                self.stage.found(writer)
+                held, self._held = self._held, []
+                for number in held:
+                    self._forward(number)
+            elif word == "stopped" and rest.isdecimal() and self.console:
+                self._stopped(int(rest) - 128)
+
+    def _stopped(self, number: int) -> None:
+        """The agent was stopped by a signal: it wants the terminal, or the user wants the shell back."""
+        attended = self.console.reading
+        if number in (_signal.SIGTTIN, _signal.SIGTTOU) and not attended:
+            while not self.console.foreground():
+                if not self.signals.stop(number):  # nobody will ever bring us to the foreground
+                    self.stage.signal(_signal.SIGHUP)
+                    self.stage.order("bg")
+                    return
+            attended = True
+        else:
+            self.console.release()
+            self.signals.stop(_signal.SIGTSTP)
+        if self.console.foreground() and (attended or self.console.attended):
+            self.console.attend()
+            self.stage.order("fg")
+        else:
+            self.stage.order("bg")
+
+    def _failure(self, status: int) -> SandboxError:
+        self._read_all()
+        from shlex import join
+
+        log = self._log.decode("utf-8", "replace").strip()
+        program = os.path.basename(self._argv[0])
+        said = log.splitlines()[-1] if log else "it said nothing"
+        return SandboxError(
+            f"{program} ended with status {status} before the sandbox was built: {said}",
+            f"to see it again: {join(replay(self._argv))} 9</dev/null",
+            argv=self._argv,
+            ended=status,
+            log=log,
+        )
+
+    def _read_all(self) -> None:
+        before = None
+        while self._log_end >= 0 and before != self._log:
+            before = self._log
+            self._read_log()
+
+
+class Guard:
+    """A shell that waits, and restores the terminal when we were killed before we could.
+
+    Only when the terminal is still in our raw mode: a shell that has mended it itself is not disturbed.
+    """
+
+    SCRIPT = 'read -r _ <&"$1" || { [ "$(stty -g)" = "$2" ] && stty "$3"; }'
+
+    def __init__(self, console: Console) -> None:
+        ours = console.saved_modes(), console.raw_modes()
+        saved, raw = (":".join(f"{value:x}" for value in flat(modes)) for modes in ours)
+        theirs, self._end = os.pipe()
+        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._process = spawn(
+            ("/bin/sh", "-c", self.SCRIPT, "terminal", str(theirs), raw, saved),
+            {"PATH": os.environ.get("PATH", os.defpath)},
+            stdio=(console.terminal, nothing, nothing),
+            keep=(theirs,),
+            dies_with_us=False,
+        )
+        os.close(theirs)
+        os.close(nothing)
+
+    def close(self) -> None:
+        """Tell it that all is well, and wait for its end."""
+        os.write(self._end, b"\n")
+        os.close(self._end)
+        os.waitpid(self._process, 0)
+
+
+def flat(modes: list[object]) -> list[int]:
+    """Terminal attributes in the order of `stty -g`: four flags and the control characters."""
+    characters = modes[6]
+    assert isinstance(characters, list)
+    flags = [value for value in modes[:4] if isinstance(value, int)]
+    return flags + [c if isinstance(c, int) else ord(c) for c in characters]
+
+
+def staged(name: str, content: bytes) -> int:
+    """A descriptor from which `content` can be read once; nothing is written to a file system."""
+    number = os.memfd_create(name, os.MFD_CLOEXEC)
+    view = memoryview(content)
+    while view:
+        view = view[os.write(number, view) :]
+    os.lseek(number, 0, os.SEEK_SET)
+    return number
+
+
+def substituted(argv: tuple[str, ...], data: dict[str, int], ends: dict[str, int]) -> tuple[str, ...]:
+    """`argv` with descriptors for placeholders. After those of the stage come the agent's words,
+    never touched.
+    """
+    start = argv.index(CONTROL)
+    stop = start + len(ends)
+    backend = [str(data[word]) if word in data else word for word in argv[:start]]
+    stage = ["-" if ends.get(word) == -1 else str(ends.get(word, word)) for word in argv[start:stop]]
+    return (*backend, *stage, *argv[stop:])
+
+
+def replay(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """The backend's part of `argv` with `true` for an agent and descriptor 9 in place of what was staged."""
+    backend = argv[: argv.index(CONTROL)]
+    if "--" in backend:
+        backend = backend[: backend.index("--") + 1]
+    return (*("9" if word[:1] == "{" and word[-1:] == "}" else word for word in backend), "true")
+
+
+def parent_of(process: int) -> int:
+    """The parent of a process, 1 when it has ended already."""
+    try:
+        with open(f"/proc/{process}/stat", "rb") as stat:
+            return int(stat.read().rpartition(b") ")[2].split()[1])
+    except OSError:
+        return 1
