@@ -19,7 +19,7 @@ import time
 
 from launcher.errors import HostError, UserError
 from launcher.state import PLAIN, make_dir, unwritable, write_atomic
-from launcher.untrusted import open_parent, printable
+from launcher.untrusted import clip, open_parent, printable
 from launcher.watch import Change, Entry, Snapshot, changes, look
 
 TYPE_CHECKING = False
@@ -59,7 +59,7 @@ def save(taken: Snapshot, project_state: str, name: str = "") -> Run:
     try:
         make_dir(runs)
         os.mkdir(hidden, 0o700)
-        lock = _lock(hidden)
+        lock = _lock(hidden, os.O_CREAT | os.O_EXCL)
         assert lock is not None  # nobody else knows the name yet
         _write(f"{hidden}/snapshot", _pack(taken))
         # Seen under its name only with the lock held: a start at the same moment must not take it for a
@@ -123,21 +123,31 @@ def _names(runs: str) -> list[str]:
     except FileNotFoundError:
         return []
     for name in names:
-        path = f"{runs}/{name}"
-        if name.startswith(".") and os.lstat(path).st_mtime < time.time() - STALE_S:
-            lock = _lock(path)
-            if lock is not None:
-                _remove(path)
-                os.close(lock)
+        if name.startswith(".") and _stale(f"{runs}/{name}"):
+            _remove(f"{runs}/{name}")
     return [n for n in names if not n.startswith(".")]
 
 
-def _lock(directory: str) -> int | None:
+def _stale(hidden: str) -> bool:
+    """Whether a run was being set up long ago, and by nobody who lives."""
+    try:
+        if os.lstat(hidden).st_mtime > time.time() - STALE_S:
+            return False
+    except FileNotFoundError:
+        return False
+    lock = _lock(hidden)
+    if lock is None:
+        return not os.path.lexists(f"{hidden}/lock")
+    os.close(lock)
+    return True
+
+
+def _lock(directory: str, how: int = 0) -> int | None:
     """A descriptor that holds the run's lock, or None while somebody else does, or when the run is gone."""
     import fcntl
 
     try:
-        fd = os.open(f"{directory}/lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = os.open(f"{directory}/lock", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | how, 0o600)
     except FileNotFoundError:
         return None
     try:
@@ -159,13 +169,16 @@ def _write(path: str, content: bytes) -> None:
 
 
 def _remove(directory: str) -> None:
-    """Removes a run directory of ours, symlinks in it as such."""
-    for entry in list(os.scandir(directory)):
-        if entry.is_dir(follow_symlinks=False):
-            _remove(entry.path)
-        else:
-            os.unlink(entry.path)
-    os.rmdir(directory)
+    """Removes a run directory of ours, symlinks in it as such; another launcher may be at it, too."""
+    try:
+        for entry in list(os.scandir(directory)):
+            if entry.is_dir(follow_symlinks=False):
+                _remove(entry.path)
+            else:
+                os.unlink(entry.path)
+        os.rmdir(directory)
+    except FileNotFoundError:
+        return
 
 
 def _prune(runs: str) -> None:
@@ -301,7 +314,10 @@ def _restore(change: Change, directory: str) -> str:
     if old is None:
         if now is None:
             return "already gone"
-        return f"moved to {_put_away(change, directory)}"
+        try:
+            return f"moved to {_put_away(change, directory)}"
+        except OSError as error:
+            return f"not moved: {error.strerror}"
     if now is not None and now.kind == old.kind and _same(now, old):
         return "already as before"
     if old.kind not in ("file", "link", "dir"):
@@ -349,7 +365,7 @@ def _recreate(fd: int, name: str, old: Entry) -> None:
     if old.kind == "dir":
         os.mkdir(name, old.mode & 0o777, dir_fd=fd)
         return
-    temporary = f".{name[:100]}.{os.getpid()}.tmp"
+    temporary = f".claude-sandbox.{os.getpid()}.tmp"
     made = os.open(
         temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=fd
     )
@@ -388,9 +404,9 @@ def _put_away(change: Change, directory: str) -> str:
 
 def _free(directory: str, last: str) -> str:
     number = 0
-    while os.path.lexists(f"{directory}/moved/{number}-{last[:200]}"):
+    while os.path.lexists(f"{directory}/moved/{number}-{clip(last, 200)}"):
         number += 1
-    return f"{number}-{last[:200]}"
+    return f"{number}-{clip(last, 200)}"
 
 
 def _put_away_far(fd: int, last: str, kept: str, run: str) -> str:
@@ -400,7 +416,7 @@ def _put_away_far(fd: int, last: str, kept: str, run: str) -> str:
     elif stat.S_ISREG(mode):
         _copy(fd, last, kept)
     else:
-        beside = f"{last[:150]}.moved-by-claude-sandbox-{run}"
+        beside = f"{clip(last, 150)}.moved-by-claude-sandbox-{run}"
         os.rename(last, beside, src_dir_fd=fd, dst_dir_fd=fd)
         return printable(beside)
     os.unlink(last, dir_fd=fd)

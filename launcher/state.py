@@ -93,6 +93,8 @@ def write_atomic(path: str, content: bytes, mode: int = 0o600) -> None:
     # only, or, for claude/, one whose temporary name is opened exclusively.
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
+        if os.path.lexists(temporary):
+            os.unlink(temporary)  # a killed process with our number left it
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
         try:
             view = memoryview(content)

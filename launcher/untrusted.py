@@ -35,6 +35,11 @@ def printable(name: str) -> str:
     return "".join(shown)
 
 
+def clip(name: str, length: int) -> str:
+    """At most the first `length` bytes of `name`."""
+    return os.fsdecode(os.fsencode(name)[:length])
+
+
 def inside(path: str, root: str) -> bool:
     """Whether `path` is `root` or lies below it, by name alone."""
     return path == root or path.startswith(root.rstrip("/") + "/")

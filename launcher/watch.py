@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MAX_CONTENT = 1 << 20  # bytes of one file that are kept
 MAX_KEPT = 16 << 20  # bytes of all of them
-MAX_ENTRIES = 2000
+MAX_ENTRIES = 2000  # found by listing watched directories
 MAX_DEPTH = 6  # of a directory that is watched as a whole
 SHOWN = 8  # names on one line
 CLOCK_NS = 10_000_000  # a file's times come from a clock that ticks every 4 ms or so
@@ -90,11 +90,13 @@ class _Collector:
     def __init__(self, project: str, roots: list[str]) -> None:
         self.project, self.roots = project, roots
         self.found: dict[str, Entry] = {}
-        self.kept = 0
+        self.kept = self.listed = 0
 
     def add(self, path: str, depth: int = 0) -> None:
         """Looks at `path`, at what it contains, and at what it leads to within the same root."""
-        if path in self.found or len(self.found) >= MAX_ENTRIES:
+        # Only what is found by listing counts: filling a directory must not hide the rest of the list.
+        self.listed += depth > 0
+        if path in self.found or (depth > 0 and self.listed > MAX_ENTRIES):
             return
         try:
             os.lstat(path)  # most of the list is not there: one call each

@@ -454,7 +454,10 @@ def test_the_stubs_of_husky_protect_the_scripts_beside_them(home: Path, tmp_path
     (project / ".husky/_").mkdir(parents=True)
     git(home, project, "config", "core.hooksPath", ".husky/_")
 
-    assert {f"{project}/.husky", f"{project}/.husky/_"} <= set(look(project, home).hooks)
+    found = look(project, home)
+
+    assert {f"{project}/.husky", f"{project}/.husky/_"} <= set(found.hooks)
+    assert found.pins == ((f"{project}/.git", "rw"),), "a writable pin would reopen .husky"
 
 
 @pytest.mark.parametrize("value", [".", ".git", "..", ".git/objects", "/"])

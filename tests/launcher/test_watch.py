@@ -240,7 +240,19 @@ def test_a_directory_with_too_much_in_it_is_bounded(project: Path) -> None:
     before = snap(project)
 
     assert time.monotonic() - start < 2
-    assert len(before.entries) <= watch.MAX_ENTRIES
+    assert len(before.entries) <= watch.MAX_ENTRIES + 20
+
+
+def test_filling_a_watched_directory_hides_nothing_else(project: Path) -> None:
+    before = snap(project)
+    for number in range(watch.MAX_ENTRIES + 50):
+        (project / f".claude/hooks/{number}").touch()
+    (project / ".vscode/tasks.json").write_text("evil")
+
+    found = seen(before)
+
+    assert found[".vscode/tasks.json"] == "changed"
+    assert "removed" not in found.values()
 
 
 def test_git_directories_are_watched_by_the_layouts_pairs(project: Path, kept: str, tmp_path: Path) -> None:
@@ -360,7 +372,7 @@ def test_many_changes_are_counted_not_listed(project: Path) -> None:
     assert line.endswith("and 22 more")
 
 
-name = st.binary(min_size=1, max_size=40).filter(lambda b: b"\0" not in b and b"/" not in b)
+name = st.binary(min_size=1, max_size=254).filter(lambda b: b"\0" not in b and b"/" not in b)
 
 
 @settings(max_examples=60, deadline=None)
@@ -473,6 +485,22 @@ def test_a_killed_run_that_changed_nothing_or_was_half_written_leaves_nothing(
     os.utime(Path(kept) / "runs/.half", (0, 0))
 
     assert runs.leftovers(kept) == []
+    assert os.listdir(f"{kept}/runs") == []
+
+
+def test_many_runs_that_start_and_end_at_once_leave_nothing(project: Path, kept: str) -> None:
+    program = (
+        "import sys\nfrom launcher import runs, watch\n"
+        "for _ in range(40):\n"
+        "    run = runs.save(watch.snapshot(sys.argv[1], ('.envrc',)), sys.argv[2])\n"
+        "    assert runs.leftovers(sys.argv[2]) == []\n"
+        "    runs.finish(run, watch.changes(run.snapshot))\n"
+    )
+    environment = {"PYTHONPATH": str(Path(runs.__file__).parents[1]), "PATH": os.environ["PATH"]}
+    argv = [sys.executable, "-c", program, str(project), kept]
+    children = [subprocess.Popen(argv, env=environment) for _ in range(6)]
+
+    assert [c.wait(60) for c in children] == [0] * 6
     assert os.listdir(f"{kept}/runs") == []
 
 
