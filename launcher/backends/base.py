@@ -18,3 +18,4 @@ class Launch(Record):
     environment: tuple[tuple[str, str], ...]
     data: tuple[tuple[str, bytes], ...] = ()
     proxies: tuple[BusProxy, ...] = ()
+    covers: tuple[tuple[str, str], ...] = ()  # see run/cover.py

@@ -44,7 +44,13 @@ def render(plan: Plan, host: Host, *, tty: bool) -> Launch:
         "--",
         *inner(plan.command, tty=tty),
     ]  # fmt: skip
-    return Launch(argv=tuple(argv), environment=plan.environment, data=tuple(data), proxies=plan.proxies)
+    return Launch(
+        argv=tuple(argv),
+        environment=plan.environment,
+        data=tuple(data),
+        proxies=plan.proxies,
+        covers=plan.covers,
+    )
 
 
 def _namespaces(plan: Plan, options: frozenset[str]) -> list[str]:

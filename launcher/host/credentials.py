@@ -60,7 +60,11 @@ def claude_settings(environ: Mapping[str, str], home: str) -> Offer:
     for name, kind, _content, create in CLAUDE_SETTINGS:
         path = f"{base}/{name}"
         if os.path.islink(path):
-            entries.append(Entry(name=name, kind="link", source=os.path.realpath(path)))
+            # Of the names that are always made, and so are always mount points inside, a link is the user's own:
+            # a dotfile manager's. Any other may be a former agent's, who would choose by it what is shown.
+            if create:
+                source = os.path.realpath(path) if os.path.isfile(path) else ""
+                entries.append(Entry(name=name, kind="link", source=source))
         elif create or os.path.exists(path):
             entries.append(Entry(name=name, kind="dir" if kind == "dir" else "file", source=path))
     named = ", ".join(e.name for e in entries[:3])

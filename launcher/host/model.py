@@ -71,6 +71,7 @@ class Host(Record):
     programs: dict[str, str]  # name -> path on the host's PATH; those that are there
     bwrap: Bwrap | None = None
     agent: Agent | None = None
+    can_cover: bool = True  # whether a process of ours may mount in a user namespace (run/cover.py)
     state: str = ""  # the launcher's own state directory
     notes: tuple[str, ...] = ()
 

@@ -40,6 +40,7 @@ def probe(environ: Mapping[str, str]) -> Host:
         programs=programs,
         bwrap=_bwrap(environ),
         agent=agents.find("claude", environ, home),
+        can_cover=not _restricted(),
         state=_state(environ, home),
         notes=(*notes, *more),
     )
@@ -113,6 +114,15 @@ def _runtime(environ: Mapping[str, str], uid: int) -> tuple[str, list[str]]:
         return "", [f"XDG_RUNTIME_DIR={path} is not a directory of yours: nothing is taken from it"]
     default = f"/run/user/{uid}"
     return (default if kind_of(default) == "dir" and os.stat(default).st_uid == uid else ""), []
+
+
+def _restricted() -> bool:
+    """Ubuntu's AppArmor lets bwrap make user namespaces by its profile, and no other program."""
+    try:
+        with open("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "rb") as file:
+            return file.read(1) == b"1"
+    except OSError:
+        return False
 
 
 def _state(environ: Mapping[str, str], home: str) -> str:

@@ -35,20 +35,24 @@ def claude_settings(context: Context) -> Granted:
         return Granted(row="claude-settings", granted=False, reason="there is no claude-config")
     offer = context.offer("claude-settings")
     config = context.offer("claude-config").entries[0].source
-    linked = [e.name for e in offer.entries if e.kind == "link"]
+    links = [e for e in offer.entries if e.kind == "link"]
+    # A link to a directory has no source here: a mount point is a directory exactly when what it shows is one.
+    covered = [e for e in links if e.source and context.host.can_cover]
     mounts = [
         Mount(kind="bind", source=f"{config}/{e.name}", target=f"{CONFIG}/{e.name}", mode="ro")
         for e in offer.entries
-        if e.kind != "link"
+        if e.kind != "link" or e in covered
     ]
-    # A link cannot be a mount point, and following it would let a former agent, who could rewrite it, choose
-    # what is shown.
-    note = (
-        f"claude-settings: {', '.join(linked)} under {config} is a symlink: not shown, and not protected"
-        if linked
-        else ""
+    left = ", ".join(e.name for e in links if e not in covered)
+    note = f"claude-settings: {left} in {config} is a symlink: not shown, and not protected" if left else ""
+    return Granted(
+        row="claude-settings",
+        source=offer.shown,
+        target=CONFIG,
+        mounts=tuple(mounts),
+        covers=tuple((e.source, f"{config}/{e.name}") for e in covered),
+        note=note,
     )
-    return Granted(row="claude-settings", source=offer.shown, target=CONFIG, mounts=tuple(mounts), note=note)
 
 
 def claude_json(context: Context) -> Granted:

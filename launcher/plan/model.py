@@ -51,6 +51,7 @@ class Granted(Record):
     mounts: tuple[Mount, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     proxies: tuple[BusProxy, ...] = ()
+    covers: tuple[tuple[str, str], ...] = ()
     note: str = (
         ""  # a protection that cannot be had here, or a resource that points at nothing: said at start
     )
@@ -81,4 +82,5 @@ class Plan(Record):
     network: bool
     userns: bool = False
     proxies: tuple[BusProxy, ...] = ()
+    covers: tuple[tuple[str, str], ...] = ()  # (file, link): mounted on the link before all else
     notes: tuple[str, ...] = ()

@@ -87,6 +87,7 @@ def resolve(context: Context) -> Plan:
         network=request.network,
         userns="userns" in request.also,
         proxies=tuple(p for part in parts for p in part.proxies),
+        covers=tuple(c for part in parts for c in part.covers),
         notes=(*host.notes, *(p.note for p in (*parts, *extra) if p.note)),
     )
 

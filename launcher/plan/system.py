@@ -76,7 +76,11 @@ def locale(context: Context) -> Granted:
 
 def home(_context: Context) -> Granted:
     """An empty home; what is granted of the user's is placed in it by other rows."""
-    mounts = (Mount(kind="tmpfs", target=places.HOME, perms=0o700),)
+    # bwrap makes parents with the mode of what lies in them.
+    mounts = (
+        Mount(kind="dir", target="/home", perms=0o755),
+        Mount(kind="tmpfs", target=places.HOME, perms=0o700),
+    )
     return Granted(row="home", source="nothing of the host's homes", target=places.HOME, mounts=mounts)
 
 
@@ -91,6 +95,7 @@ def tmp(context: Context) -> Granted:
         Mount(kind="tmpfs", target="/var/tmp", perms=0o1777),
         # Most D-Bus libraries know the system bus by /var/run alone.
         Mount(kind="symlink", source="../run", target="/var/run"),
+        Mount(kind="dir", target="/run", perms=0o755),
         Mount(kind="tmpfs", target=context.runtime, perms=0o700),
     )
     return Granted(

@@ -121,6 +121,24 @@ def test_settings_are_writable_when_asked_for() -> None:
     assert "/home/sandbox/.claude/settings.json" not in targets(plan)
 
 
+def test_a_setting_that_is_a_link_is_covered_where_that_can_be_done_and_else_said() -> None:
+    source = "/home/u/dotfiles/settings.json"
+    offer = Offer(
+        entries=(
+            Entry(name="settings.json", kind="link", source=source),
+            Entry(name="skills", kind="link", source=""),
+        )
+    )
+    on = host(offers=with_offer("claude-settings", offer))
+    able, unable = resolve(context(on)), resolve(context(on.replace(can_cover=False)))
+
+    assert able.covers == ((source, "/home/u/.claude/settings.json"),)
+    assert at(able, "/home/sandbox/.claude/settings.json").mode == "ro"
+    assert [n for n in able.notes if "skills" in n and "settings.json" not in n]
+    assert not unable.covers
+    assert [n for n in unable.notes if "settings.json, skills" in n]
+
+
 def test_dotfiles_come_file_by_file_and_a_copied_config_is_ours() -> None:
     plan = resolve(context())
 
