@@ -82,7 +82,9 @@ class Session:
         ends = {CONTROL: self.stage.inside, STDERR: stderr, TERMINAL: self.console.slave}
         keep = [*numbers.values(), *(number for number in ends.values() if number >= 0)]
         argv = substituted(launch.argv, {f"{{{name}}}": number for name, number in numbers.items()}, ends)
-        self.process = spawn(argv, dict(launch.environment), stdio=(stdin, stdout, log), keep=keep)
+        self.process = spawn(
+            argv, dict(launch.environment), stdio=(stdin, stdout, log), keep=keep, covers=launch.covers
+        )
         for number in (*numbers.values(), log, stderr):
             os.close(number)
         self.stage.part()

@@ -38,16 +38,15 @@ def spawn(
     *,
     stdio: tuple[int, int, int],
     keep: Iterable[int] = (),
+    covers: tuple[tuple[str, str], ...] = (),
     dies_with_us: bool = True,
 ) -> int:
     """Start `argv[0]` (an absolute path) and give its process id.
 
     The child has `stdio` as 0 to 2 and of the others only those in `keep`, under the same numbers; a new
-    session, an
-    anonymous session keyring, umask 022, default signals, none blocked, a fresh login's soft limits, `/` as
-    its directory, and
-    with `dies_with_us` it is killed when we die. A failure to execute it ends it with status 127 and a line
-    on stderr.
+    session, an anonymous session keyring, umask 022, default signals, none blocked, a fresh login's soft limits,
+    `/` as its directory, and with `dies_with_us` it is killed when we die. A failure to execute it ends it with
+    status 127 and a line on stderr. `covers`: mounts on symlinks, in namespaces of the child's own (cover.py).
     """
     kernel = _kernel()
     parent = os.getpid()
@@ -58,6 +57,10 @@ def spawn(
         _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
         return child
     try:
+        if covers:  # first: the kernel may forget the death signal when a process gets new credentials
+            from launcher.run.cover import cover
+
+            cover(covers)
         if dies_with_us:
             kernel("prctl", PR_SET_PDEATHSIG, int(_signal.SIGKILL), 0, 0, 0)
             if os.getppid() != parent:
