@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
 import subprocess
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ def rendered(
 
 
 def bwrap_ms(launch: Rendered) -> float:
-    """Milliseconds of one start. Pipes and staged data are there before the clock starts."""
+    """Milliseconds of one start. The socket and the staged data are there before the clock starts."""
     with ExitStack() as stack:
         numbers: dict[str, int] = {}
         for name, content in launch.data.items():
@@ -49,13 +50,15 @@ def bwrap_ms(launch: Rendered) -> float:
             os.write(descriptor, content)
             os.lseek(descriptor, 0, os.SEEK_SET)
             numbers[name] = descriptor
-        for name, word in (("control", b"go\n"), ("report", b"")):
-            reading, writing = os.pipe()
-            stack.callback(os.close, reading)
-            stack.callback(os.close, writing)
-            os.write(writing, word)
-            numbers[name] = reading if name == "control" else writing
-            os.set_inheritable(numbers[name], True)
+        ours, inside = socket.socketpair()
+        stack.enter_context(ours)
+        stack.enter_context(inside)
+        ours.send(b"go\n")  # the launcher's answer to the inner stage, there before it asks
+        stderr = os.dup(2)
+        stack.callback(os.close, stderr)
+        for name, descriptor in (("control", inside.fileno()), ("stderr", stderr)):
+            numbers[name] = descriptor
+            os.set_inheritable(descriptor, True)
         argv = [str(numbers[word[1:-1]]) if _is_placeholder(word, numbers) else word for word in launch.argv]
         return start_to_end_ms(argv, launch.environment)
 
