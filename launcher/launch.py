@@ -35,7 +35,12 @@ def context(request: Request, host: Host) -> Context:
         patterns=tuple(pattern for pattern, _tool in GIT_TRIGGERS),
         shared=tuple(s.path for s in shares if s.mode == "rw"),
     )
-    subject = Subject(path=path, git=layout, state=state.project_dir(host.state, path))
+    triggers: tuple[str, ...] = ()
+    if request.protect:
+        from launcher.triggers import protected
+
+        triggers = protected(path, layout)
+    subject = Subject(path=path, git=layout, state=state.project_dir(host.state, path), triggers=triggers)
     return Context(request=request.replace(shares=shares), host=host, subject=subject)
 
 
@@ -69,7 +74,7 @@ def execute(context: Context, plan: Plan, say: Say) -> int:
         return run(rendered, on_ready=lambda: begin(context, plan, watching, say))
     finally:
         for watched in watching:
-            say(*(f"claude-sandbox: {line}" for line in watched.finish()))
+            say(*watched.finish())
 
 
 def begin(context: Context, plan: Plan, watching: list[Watching], say: Say) -> None:
@@ -78,9 +83,9 @@ def begin(context: Context, plan: Plan, watching: list[Watching], say: Say) -> N
 
     rows = {granted.row for granted in plan.rows if granted.granted}
     claude = context.offer("claude-config").paths[0] if "claude-config" in rows else ""
-    watched = Watching(context.subject, claude)
+    watched = Watching(context.subject, claude, protect=context.request.protect)
     watching.append(watched)
-    say(*(f"claude-sandbox: {line}" for line in watched.begin()))
+    say(*watched.begin())
 
 
 def banner(plan: Plan, home: str) -> str:

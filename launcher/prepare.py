@@ -39,7 +39,7 @@ def prepare(context: Context, plan: Plan) -> None:
         ) from error
     if "claude-json" in granted:
         state.claude_json(context.subject.state, context.offer("claude-json").entries[0].source)
-    if "git-hooks" in granted and context.subject.git:
+    if context.subject.git:
         git.make_missing(context.subject.git)
 
 

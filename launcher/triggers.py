@@ -9,10 +9,11 @@ import time
 
 from launcher import runs, watch
 from launcher.spec.table import CLAUDE_PLANTED, CLAUDE_SETTINGS, TRIGGERS
-from launcher.untrusted import printable
+from launcher.untrusted import expand, mode_of, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from launcher.git import GitLayout
     from launcher.plan.context import Subject
 
 PATTERNS = tuple(pattern for pattern, _tool in TRIGGERS)
@@ -20,12 +21,21 @@ PATTERNS = tuple(pattern for pattern, _tool in TRIGGERS)
 PLANTABLE = (*CLAUDE_PLANTED, *(name for name, _, _, create in CLAUDE_SETTINGS if not create))
 
 
-class Watching:
-    """`begin` once the sandbox is built, `finish` once it is gone; each returns what is to be said."""
+def protected(project: str, layout: GitLayout | None) -> tuple[str, ...]:
+    """For --protect: what of the row is there now, directories whole; never through a symlink."""
+    bases = [(project, pattern.removesuffix("/**")) for pattern in PATTERNS]
+    found = [path for base, pattern in bases for path in expand(base, pattern)]
+    found += layout.triggers if layout else ()
+    return tuple(dict.fromkeys(p for p in found if mode_of(p) and os.path.realpath(p) == p))
 
-    def __init__(self, subject: Subject, claude: str) -> None:
-        """`claude`: the host's ~/.claude when it is writable inside, or ""."""
+
+class Watching:
+    """`begin` once the sandbox is built, `finish` once it is gone; each returns the lines to be said."""
+
+    def __init__(self, subject: Subject, claude: str, *, protect: bool) -> None:
+        """`claude`: the host's ~/.claude when it is writable inside, or "". `protect`: put back at once."""
         self._subject = subject
+        self._protect = protect
         self._claude = claude
         self._there: frozenset[str] = frozenset()
         self._run: runs.Run | None = None
@@ -38,7 +48,7 @@ class Watching:
         taken = watch.snapshot(self._subject.path, PATTERNS, git.watched if git else ())
         self._run = runs.save(taken, self._subject.state)
         said = watch.report(left, self._subject.path)
-        return [f"an earlier run was killed: {line}" for line in said[:1]] + said[1:]
+        return ["claude-sandbox: an earlier run was killed; what it changed:", *said] if said else []
 
     def finish(self) -> list[str]:
         """Compare, keep the old copies of what changed, and say it. Nothing when the run never began."""
@@ -48,7 +58,11 @@ class Watching:
         found = watch.changes(taken)
         found += watch.planted(self._subject.path, taken.taken_ns)
         runs.finish(self._run, found)
-        return watch.report(found, self._subject.path) + self._take_away()
+        said = watch.report(found, self._subject.path)
+        if self._protect and any(c.what in ("appeared", "changed", "removed") for c in found):
+            put_back = runs.restore(self._subject.state, self._subject.path)
+            said = [f"claude-sandbox: --protect: {line}" for line in put_back]
+        return said + self._take_away()
 
     def _take_away(self) -> list[str]:
         """Move what was planted under ~/.claude into the project's state; nothing is deleted."""
@@ -65,5 +79,5 @@ class Watching:
                 done = f"moved to {printable(kept)}"
             except OSError as error:
                 done = f"remove it ({error.strerror})"
-            said.append(f"{printable(path)} appeared, and your claude would obey it: {done}")
+            said.append(f"claude-sandbox: {printable(path)} appeared, and your claude would obey it: {done}")
         return said

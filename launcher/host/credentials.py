@@ -60,7 +60,8 @@ def claude_settings(environ: Mapping[str, str], home: str) -> Offer:
     for name, kind, _content, create in CLAUDE_SETTINGS:
         path = f"{base}/{name}"
         if os.path.islink(path):
-            # Of the names that are always made, and so are always mount points inside, a link is the user's own:
+            # Of the names that are always made, and so are always mount points inside, a link is the user's
+            # own:
             # a dotfile manager's. Any other may be a former agent's, who would choose by it what is shown.
             if create:
                 source = os.path.realpath(path) if os.path.isfile(path) else ""

@@ -36,7 +36,8 @@ def claude_settings(context: Context) -> Granted:
     offer = context.offer("claude-settings")
     config = context.offer("claude-config").entries[0].source
     links = [e for e in offer.entries if e.kind == "link"]
-    # A link to a directory has no source here: a mount point is a directory exactly when what it shows is one.
+    # A link to a directory has no source here: a mount point is a directory exactly when what it shows is
+    # one.
     covered = [e for e in links if e.source and context.host.can_cover]
     mounts = [
         Mount(kind="bind", source=f"{config}/{e.name}", target=f"{CONFIG}/{e.name}", mode="ro")

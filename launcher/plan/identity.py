@@ -14,17 +14,20 @@ def project(context: Context) -> Granted:
     path = context.subject.path
     layout = context.subject.git
     mounts = [Mount(kind="bind", source=path, target=target, mode="rw") for target in context.both(path)]
-    note = ""
+    notes: list[str] = []
     if layout:
         mounts += [Mount(kind="bind", source=p, target=p, mode="rw") for p in layout.outside]
+        notes += layout.notes
         if layout.refused:
-            note = f"git: {layout.refused[0]} is left out: {layout.refused[1]}"
+            notes.append(f"{layout.refused[0]} is left out: {layout.refused[1]}")
         elif layout.enclosing:
-            note = (
-                f"git: PROJECT is part of the repository {layout.enclosing}; start there to have git inside"
-            )
+            notes.append(f"PROJECT is part of the repository {layout.enclosing}; start there to have git")
     return Granted(
-        row="project", source=path, target=f"{path} and {places.PROJECT}", mounts=tuple(mounts), note=note
+        row="project",
+        source=path,
+        target=f"{path} and {places.PROJECT}",
+        mounts=tuple(mounts),
+        note="; ".join(f"git: {note}" for note in notes),
     )
 
 
@@ -43,8 +46,14 @@ def git_hooks(context: Context) -> Granted:
     # Parents before what lies in them, whatever order git.py found them in.
     mounts.sort(key=lambda m: m.target.count("/"))
     shown = ", ".join(layout.hooks[:3]) + ("…" if len(layout.hooks) > 3 else "")
+    # husky writes its hooks at every `npm install`, and fails the installation when it cannot.
+    husky = any("/.husky" in path for path in layout.hooks)
     return Granted(
-        row="git-hooks", source=shown, target="the same paths, and under /project", mounts=tuple(mounts)
+        row="git-hooks",
+        source=shown,
+        target="the same paths, and under /project",
+        mounts=tuple(mounts),
+        environment=(("HUSKY", "0"),) if husky else (),
     )
 
 
@@ -56,17 +65,31 @@ def host_triggers(context: Context) -> Granted:
             source="what your tools run from PROJECT",
             target="compared when the sandbox ends",
         )
-    mounts = [
-        Mount(kind="bind", source=path, target=target, mode="ro")
+    project = context.subject.path
+    pins = {
+        parent: "rw"
         for path in context.subject.triggers
+        for parent in _between(path, project)
+        if parent not in dict(context.subject.git.pins if context.subject.git else ())
+    }
+    mounts = [
+        Mount(kind="bind", source=path, target=target, mode="ro" if mode == "ro" else "rw")
+        for path, mode in {**pins, **dict.fromkeys(context.subject.triggers, "ro")}.items()
         for target in context.both(path)
     ]
-    return Granted(
-        row="host-triggers",
-        source=f"{len(context.subject.triggers)} paths",
-        target="read-only",
-        mounts=tuple(mounts),
-    )
+    mounts.sort(key=lambda m: m.target.count("/"))
+    count = len(context.subject.triggers)
+    return Granted(row="host-triggers", source=f"{count} paths", target="the same", mounts=tuple(mounts))
+
+
+def _between(path: str, project: str) -> list[str]:
+    """Directories between the project and `path`: pinned, so that none can be moved away with what
+    is in it.
+    """
+    if not path.startswith(project + "/"):
+        return []
+    parts = path[len(project) + 1 :].split("/")[:-1]
+    return [project + "/" + "/".join(parts[: n + 1]) for n in range(len(parts))]
 
 
 def uid(context: Context) -> Granted:

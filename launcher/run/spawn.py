@@ -44,9 +44,9 @@ def spawn(
     """Start `argv[0]` (an absolute path) and give its process id.
 
     The child has `stdio` as 0 to 2 and of the others only those in `keep`, under the same numbers; a new
-    session, an anonymous session keyring, umask 022, default signals, none blocked, a fresh login's soft limits,
-    `/` as its directory, and with `dies_with_us` it is killed when we die. A failure to execute it ends it with
-    status 127 and a line on stderr. `covers`: mounts on symlinks, in namespaces of the child's own (cover.py).
+    session, an anonymous session keyring, umask 022, default signals, none blocked, a fresh login's soft
+    limits, `/` as its directory, and with `dies_with_us` it is killed when we die. A failure to execute it
+    ends it with status 127 and a line on stderr. `covers`: mounts on symlinks (cover.py).
     """
     kernel = _kernel()
     parent = os.getpid()

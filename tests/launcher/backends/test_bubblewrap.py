@@ -14,7 +14,7 @@ from tests.launcher.subjects import context, host, layout
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
-def render(**request: Any) -> Launch:
+def render(**request: Any) -> Launch:  # noqa: ANN401
     on = host()
     return bubblewrap.render(resolve(context(on, layout(), **request)), on, tty=False)
 

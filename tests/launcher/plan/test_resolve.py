@@ -64,6 +64,27 @@ def test_a_git_directory_outside_comes_along_and_a_refused_one_is_said() -> None
     assert "/home/u/other/.git" not in targets(refused)
 
 
+def test_protected_triggers_are_read_only_and_their_directories_pinned() -> None:
+    paths = (f"{PROJECT}/.vscode/tasks.json", f"{PROJECT}/.envrc", f"{PROJECT}/.git/config")
+    subject = context(git=layout(), protect=True)
+    plan = resolve(subject.replace(subject=subject.subject.replace(triggers=paths)))
+    order = [m.target for m in plan.mounts]
+
+    for root in (PROJECT, "/project"):
+        assert at(plan, f"{root}/.vscode").mode == "rw"
+        assert at(plan, f"{root}/.vscode/tasks.json").mode == "ro"
+        assert at(plan, f"{root}/.git/config").mode == "ro"
+        assert order.index(f"{root}/.vscode") < order.index(f"{root}/.vscode/tasks.json")
+        assert order.count(f"{root}/.git") == 1
+
+
+def test_husky_is_kept_from_writing_its_read_only_hooks() -> None:
+    plan = resolve(context(git=layout(hooks=(f"{PROJECT}/.husky",))))
+
+    assert dict(plan.environment)["HUSKY"] == "0"
+    assert "HUSKY" not in dict(resolve(context(git=layout())).environment)
+
+
 def test_only_listed_variables_are_in_the_environment() -> None:
     environment = dict(resolve(context()).environment)
 

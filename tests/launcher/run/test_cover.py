@@ -23,7 +23,9 @@ for attempt in (lambda: os.unlink(sys.argv[2]), lambda: os.rename(sys.argv[2], s
 
 
 def probe(source: str, link: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", PROBE, source, link], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", PROBE, source, link], capture_output=True, text=True, check=False
+    )
 
 
 def test_a_covered_link_is_a_file_that_cannot_be_replaced(tmp_path: Path) -> None:
