@@ -108,8 +108,7 @@ def missing_packages() -> list[str]:
     if machine.manager().name != "apt":
         say("  their packages are known by Debian's names only: install them by hand, or their tests skip")
         return []
-    names = {name for program in programs for name in packages.DEBIAN[program]}
-    return sorted(names | {packages.PYTHON[module] for module in modules})
+    return packages.debian_packages([*programs, *modules])
 
 
 def _system_python_has(module: str) -> bool:
