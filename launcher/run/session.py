@@ -27,8 +27,8 @@ UNWIND = 2.0  # seconds for a killed sandbox to be gone
 
 
 def run(launch: Launch, *, on_ready: Callable[[], None]) -> int:
-    """Start the sandbox, call `on_ready` once it is built and before the agent runs; give the agent's exit
-    status.
+    """Start the sandbox, call `on_ready` while it is being built and before the agent runs; give the agent's
+    exit status.
 
     Whatever happens, no process, directory or changed terminal is left. SandboxError: the backend's program
     or a helper ended before the sandbox was built.
@@ -96,11 +96,11 @@ class Session:
             self.console.prepare()
             if self.console.attended:
                 self._guard = Guard(self.console)
+        on_ready()  # now: it takes as long as the sandbox takes to be built, which has a core of its own
         while not self._init:
             self._turn()
             if self.status is not None and not self._init:
                 raise self._failure(self.status)
-        on_ready()
         self._on_signals()
         self._go()
         while self.status is None:
