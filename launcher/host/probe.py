@@ -148,7 +148,7 @@ def _etc() -> Offer:
     link).
     """
     entries = []
-    for name in ETC:
+    for name in (n for names in ETC.values() for n in names):
         path = f"/etc/{name}"
         target = os.readlink(path) if os.path.islink(path) else ""
         resolved = os.path.normpath(os.path.join("/etc", os.path.dirname(name), target)) if target else ""

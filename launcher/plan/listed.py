@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 def mounts(context: Context, row: str) -> tuple[Mount, ...]:
     """The /etc entries of a row, as far as the host has them. Links into /usr stay links."""
-    names = {f"/etc/{name}" for name, owner in ETC.items() if owner == row}
+    if row not in ETC:
+        return ()
+    names = {f"/etc/{name}" for name in ETC[row]}
     return tuple(
         Mount(kind="symlink" if e.kind == "link" else "bind", source=e.source, target=e.name, mode="ro")
         for e in context.offer("etc").entries
@@ -23,11 +25,12 @@ def mounts(context: Context, row: str) -> tuple[Mount, ...]:
 
 def variables(context: Context, row: str) -> tuple[tuple[str, str], ...]:
     """The variables that the spec assigns to a row (a name, or a prefix ending in `*`) and that are set."""
-    wanted = [name for name, owner in ENVIRONMENT if owner == row]
-    exact = {name for name in wanted if not name.endswith("*")}
+    wanted = ENVIRONMENT.get(row)
+    if not wanted:
+        return ()
     prefixes = tuple(name[:-1] for name in wanted if name.endswith("*"))
     environ = context.host.environ
-    return tuple((n, v) for n, v in environ.items() if n in exact or (prefixes and n.startswith(prefixes)))
+    return tuple((n, v) for n, v in environ.items() if n in wanted or (prefixes and n.startswith(prefixes)))
 
 
 def only(row: str) -> Callable[[Context], Granted]:
@@ -36,9 +39,9 @@ def only(row: str) -> Callable[[Context], Granted]:
     def plan(context: Context) -> Granted:
         entries, found = mounts(context, row), variables(context, row)
         if not entries and not found:
-            named = [f"${name}" for name, owner in ENVIRONMENT if owner == row][:1]
-            files = [f"/etc/{name}" for name, owner in ETC.items() if owner == row][:1]
-            return Granted(row=row, granted=False, reason=f"this host has no {' nor '.join(files + named)}")
+            first = [f"/etc/{name}" for name in ETC.get(row, ())[:1]]
+            first += [f"${name}" for name in ENVIRONMENT.get(row, ())[:1]]
+            return Granted(row=row, granted=False, reason=f"this host has no {' nor '.join(first)}")
         return Granted(row=row, source=shown(entries, found), target="the same")
 
     return plan

@@ -28,8 +28,8 @@ HEADER = '''"""The spec as plain literals. Made by `python -m launcher.spec.gene
 
 ROWS            row → (group, promise, may be left out, on by default, {backend: (word, means)},
                 {variant: {backend: (word, means)}}, which holds only what differs)
-ETC             path below /etc → the row that it serves
-ENVIRONMENT     (variable or PREFIX*, the row that it belongs to)
+ETC             row → paths below /etc that it is served by
+ENVIRONMENT     row → variables (a name, or PREFIX*) that belong to it
 PACKAGES        (program, needed for, required, {package manager: package})
 CLAUDE_SETTINGS (name below ~/.claude, "file" or "dir", content of an empty one, made when missing)
 CLAUDE_PRIVATE  names below ~/.claude that get a tmpfs; CLAUDE_PLANTED: names that must not come into being
@@ -49,8 +49,8 @@ TYPES = {
     "BACKENDS": "dict[str, str]",
     "GROUPS": "dict[str, str]",
     "VARIANTS": "dict[str, str]",
-    "ETC": "dict[str, str]",
-    "ENVIRONMENT": "tuple[tuple[str, str], ...]",
+    "ETC": "dict[str, tuple[str, ...]]",
+    "ENVIRONMENT": "dict[str, tuple[str, ...]]",
     "PACKAGES": "tuple[tuple[str, str, bool, dict[str, str]], ...]",
     "CLAUDE_SETTINGS": "tuple[tuple[str, str, str, bool], ...]",
     "CLAUDE_PRIVATE": "tuple[str, ...]",
@@ -80,8 +80,8 @@ def literals(spec: Spec) -> dict[str, object]:
             )
             for row in spec.rows.values()
         },
-        "ETC": dict(spec.etc),
-        "ENVIRONMENT": spec.environment,
+        "ETC": _by_row(spec.etc),
+        "ENVIRONMENT": _by_row(spec.environment),
         "PACKAGES": tuple(
             (p.program, p.needed_for, p.required, {"apt": p.apt, "dnf": p.dnf, "pacman": p.pacman})
             for p in spec.packages
@@ -98,6 +98,10 @@ def literals(spec: Spec) -> dict[str, object]:
         },
         "CHROMIUM_POLICY": json.dumps(spec.chromium, indent=2) + "\n",
     }
+
+
+def _by_row(pairs: tuple[tuple[str, str], ...]) -> dict[str, tuple[str, ...]]:
+    return {row: tuple(name for name, r in pairs if r == row) for row in dict.fromkeys(r for _, r in pairs)}
 
 
 def _cells(cells: dict[str, Cell]) -> dict[str, tuple[str, str]]:
