@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
-from launcher.errors import LauncherError
+from launcher.errors import HostError, LauncherError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,12 +25,7 @@ def program(backend: str) -> None:
     import gc
 
     gc.disable()  # some thousand values are made, and live until the end
-    status = main(sys.argv, backend)
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os._exit(141 if status == 0 else status)  # a closed pipe; 128 + SIGPIPE
-    os._exit(status)
+    os._exit(main(sys.argv, backend))
 
 
 def main(argv: list[str], backend: str) -> int:
@@ -56,15 +52,15 @@ def _main(arguments: list[str], backend: str, name: str) -> int:
 
     request = flags.parse(arguments, backend=backend, program=name)
     if request.action == "help":
-        print(flags.help_text(name, backend))
+        out(flags.help_text(name, backend))
     elif request.action == "version":
         from launcher import __version__
 
-        print(f"{name} {__version__}")
+        out(f"{name} {__version__}")
     elif request.action == "completion":
         from launcher.completion import script
 
-        print(script(request.project))
+        out(script(request.project))
     else:
         return _with_host(request)
     return 0
@@ -81,15 +77,14 @@ def _with_host(request: Request) -> int:
     if request.action == "restore":
         from launcher import runs
 
-        for line in runs.restore(context.subject.state, context.subject.path):
-            print(line)
+        out(*runs.restore(context.subject.state, context.subject.path))
         return 0
     if request.action == "explain":
         from launcher import explain
 
         plan = launch.plan(context)
         coloured = os.isatty(1) and "NO_COLOR" not in host.environ
-        print(explain.as_json(plan) if request.json else explain.text(plan, colour=coloured))
+        out(explain.as_json(plan) if request.json else explain.text(plan, colour=coloured))
         return 0
     if request.tmux:
         from launcher import tmux
@@ -106,19 +101,37 @@ def _check(request: Request, host: Host) -> int:
     if request.json:
         import json
 
-        print(json.dumps([m.as_json() for m in found], indent=2))
+        out(json.dumps([m.as_json() for m in found], indent=2))
         return 125 if any(m.required for m in found) else 0
-    for item in found:
-        print(f"{'missing' if item.required else 'optional'}: {item.what}: {item.why}\n  {item.fix}")
-    if not found:
-        print("nothing is missing here")
+    lines = [f"{'missing' if m.required else 'optional'}: {m.what}: {m.why}\n  {m.fix}" for m in found]
+    out(*lines or ("nothing is missing here",))
     return 125 if any(m.required for m in found) else 0
+
+
+def out(*lines: str) -> None:
+    """Lines on stdout, at once. Raises BrokenPipeError, and HostError for a disk that is full; a closed stdout
+    (None to Python) is somebody who wants the exit status alone.
+    """
+    if sys.stdout is None:
+        return
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a locale may have no arrows
+    try:
+        print(*lines, sep="\n", flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise HostError(
+            f"stdout cannot be written: {error.strerror}", "free some space there, or send it elsewhere"
+        ) from error
 
 
 def say(*lines: str) -> None:
     """Lines on stderr, each cleaned of what would command a terminal; a closed stderr is no reason
     to fail.
     """
+    if sys.stderr is None:
+        return
     try:
         for line in lines:
             sys.stderr.write("".join(c if c.isprintable() else "?" for c in line) + "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from launcher.filters import FILTERS
 from launcher.record import Record
 from launcher.spec.table import PACKAGES
 
@@ -30,6 +31,8 @@ class Missing(Record):
     @property
     def fix(self) -> str:
         """The command for this machine's package manager, or in words."""
+        if not self.program:
+            return "use a backend with a kernel of its own"
         if self.program == "claude":
             return "npm install -g @anthropic-ai/claude-code"
         packages = {program: names for program, _, _, names in PACKAGES}.get(self.program, {})
@@ -60,6 +63,9 @@ def report(host: Host, backend: str, *, shell: bool = False) -> list[Missing]:
 
 
 def _bubblewrap(host: Host) -> list[Missing]:
+    if (host.machine, False) not in FILTERS:
+        why = f"there is none for {host.machine}"
+        return [Missing(what="a system call filter", program="", why=why, required=True)]
     if host.bwrap is None:
         return [Missing(what="bubblewrap", program="bwrap", why="there is no bwrap on PATH", required=True)]
     if "perms" not in host.bwrap.options:

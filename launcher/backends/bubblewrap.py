@@ -4,10 +4,9 @@ line.
 
 from __future__ import annotations
 
-from launcher import seccomp
 from launcher.backends.base import Launch
+from launcher.filters import FILTERS
 from launcher.run.inner import command as inner
-from launcher.spec.table import SECCOMP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,9 +28,7 @@ def render(plan: Plan, host: Host, *, tty: bool) -> Launch:
     environment, so it is the built one from the start.
     """
     assert host.bwrap is not None, "missing.report() comes first"
-    data: list[tuple[str, bytes]] = [
-        ("seccomp", seccomp.program(host.machine, rules=SECCOMP, userns=plan.userns))
-    ]
+    data = [("seccomp", bytes.fromhex(FILTERS[host.machine, plan.userns]))]
     argv = [host.bwrap.path, *_namespaces(plan, host.bwrap.options)]
     writable = tuple(f"{m.target}/" for m in plan.mounts if m.kind == "tmpfs" or m.mode == "rw")
     for mount in plan.mounts:

@@ -293,7 +293,7 @@ class Guard:
     Only when the terminal is still in our raw mode: a shell that has mended it itself is not disturbed.
     """
 
-    SCRIPT = 'read -r _ <&"$1" || { [ "$(stty -g)" = "$2" ] && stty "$3"; }'
+    SCRIPT = 'read -r _ || { [ "$(stty -g <&2)" = "$1" ] && stty "$2" <&2; }'
 
     def __init__(self, console: Console) -> None:
         ours = console.saved_modes(), console.raw_modes()
@@ -301,10 +301,9 @@ class Guard:
         theirs, self._end = os.pipe()
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._process = spawn(
-            ("/bin/sh", "-c", self.SCRIPT, "terminal", str(theirs), raw, saved),
+            ("/bin/sh", "-c", self.SCRIPT, "terminal", raw, saved),
             {"PATH": os.environ.get("PATH", os.defpath)},
-            stdio=(console.terminal, nothing, nothing),
-            keep=(theirs,),
+            stdio=(theirs, nothing, console.terminal),
             dies_with_us=False,
         )
         os.close(theirs)

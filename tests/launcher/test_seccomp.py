@@ -15,6 +15,9 @@ from hypothesis import strategies as st
 from launcher.errors import HostError
 from launcher.seccomp import program
 from launcher.syscalls import MACHINES, NUMBERS
+from tooling.filters import module
+
+ROOT = Path(__file__).parents[2]
 
 RULES: dict[str, tuple[str | int, ...]] = {
     "deny": ("keyctl", "add_key", "create_module", "io_uring_setup", "bpf", "userfaultfd", "kexec_load"),
@@ -250,3 +253,7 @@ def test_building_the_filter_takes_less_than_half_a_millisecond() -> None:
         [sys.executable, "-c", source], cwd=root, capture_output=True, text=True, check=True
     )
     assert float(done.stdout) < 0.5
+
+
+def test_the_assembled_filters_are_those_of_the_spec() -> None:
+    assert (ROOT / "launcher/filters.py").read_text() == module(), "run `invoke docs`"
