@@ -109,8 +109,9 @@ def _check(request: Request, host: Host) -> int:
 
 
 def out(*lines: str) -> None:
-    """Lines on stdout, at once. Raises BrokenPipeError, and HostError for a disk that is full; a closed stdout
-    (None to Python) is somebody who wants the exit status alone.
+    """Lines on stdout, at once; none when it was closed (None to Python) by who wants the status alone.
+
+    Raises BrokenPipeError, and HostError for a disk that is full.
     """
     if sys.stdout is None:
         return
