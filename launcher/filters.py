@@ -1,4 +1,4 @@
-"""The syscall filters of launcher/seccomp.py, assembled. Made by `invoke docs`: edit resources.toml instead.
+"""The filters of launcher/seccomp.py, assembled by `invoke docs`: edit resources.toml instead.
 
 FILTERS  (machine, nested user namespaces allowed) → struct sock_filter array, in hexadecimal
 """

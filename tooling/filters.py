@@ -1,4 +1,4 @@
-"""launcher/filters.py: the syscall filters, assembled beforehand. At a start that would cost 1 ms, most of it imports."""
+"""launcher/filters.py: the syscall filters, assembled beforehand, which at a start would cost 1 ms."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from launcher.seccomp import program
 from launcher.spec.table import SECCOMP
 from launcher.syscalls import MACHINES
 
-HEADER = '''"""The syscall filters of launcher/seccomp.py, assembled. Made by `invoke docs`: edit resources.toml instead.
+HEADER = '''"""The filters of launcher/seccomp.py, assembled by `invoke docs`: edit resources.toml instead.
 
 FILTERS  (machine, nested user namespaces allowed) → struct sock_filter array, in hexadecimal
 """
@@ -34,7 +34,7 @@ def module() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Rewrite launcher/filters.py, or with --check only look. The exit status: 1 when a check found it old."""
+    """Rewrite launcher/filters.py, or with --check only look. Exit status 1 when that found it old."""
     path = Path(__file__).parent.parent / "launcher" / "filters.py"
     wanted = module()
     if path.exists() and path.read_text() == wanted:
