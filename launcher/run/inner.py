@@ -21,6 +21,7 @@ from __future__ import annotations
 # how a job died ("Segmentation fault"). Opened read-only it does the one and not the other; and opened
 # through /proc,
 # without O_NOCTTY, by a session leader, it becomes the controlling terminal, wherever stdin leads.
+# Descriptors are closed by an `exec` of their own: one with a command keeps copies of them to undo it.
 STAGE = r"""
 unset SHLVL OLDPWD
 export -n PWD
@@ -36,14 +37,16 @@ read -r -u "$_control" _order || exit 125
 [[ $_order == go* ]] || exit 125
 if [[ $_terminal == - ]]; then
   printf 'agent\n' >&"$_control"
-  exec "$@" 2>&"$_stderr" {_stderr}>&- {_control}>&-
+  exec 2>&"$_stderr" {_stderr}>&- {_control}>&-
+  exec "$@"
 fi
 exec {_log}>&2 2<"/proc/self/fd/$_terminal" {_terminal}>&-
 trap : INT QUIT TERM HUP TSTP USR1 USR2
 set -m
 _agent() {
   printf 'agent\n' >&"$_control"
-  exec "$@" 2>&"$_stderr" {_stderr}>&- {_control}>&- {_log}>&-
+  exec 2>&"$_stderr" {_stderr}>&- {_control}>&- {_log}>&-
+  exec "$@"
 }
 if [[ $_order == go ]]; then
   (_agent "$@")

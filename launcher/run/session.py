@@ -78,7 +78,8 @@ class Session:
         os.set_blocking(self._log_end, False)
         stdin, stdout, stderr = self.console.stdio
         stderr = os.dup(stderr)
-        numbers = {name: staged(name, content) for name, content in launch.data}
+        backend = frozenset(launch.argv[: launch.argv.index(CONTROL)])
+        numbers = {n: staged(n, content) for n, content in launch.data if f"{{{n}}}" in backend}
         ends = {CONTROL: self.stage.inside, STDERR: stderr, TERMINAL: self.console.slave}
         keep = [*numbers.values(), *(number for number in ends.values() if number >= 0)]
         argv = substituted(launch.argv, {f"{{{name}}}": number for name, number in numbers.items()}, ends)
