@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 
+from launcher import gitconfig
 from launcher.host.model import Entry, Offer
 from launcher.host.paths import dotfile, kind_of, socket_offer
 from launcher.spec.table import CLAUDE_SETTINGS
+from launcher.untrusted import CONFIG_LIMIT, read
+
+# Keys of git-config(1) whose value is a file that git reads; by their last part, in lower case.
+NAMING = (b"excludesfile", b"attributesfile", b"allowedsignersfile", b"template")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,6 +94,7 @@ def git_config(home: str, config: str) -> Offer:
     first, why_first = dotfile(f"{home}/.gitconfig", kind="file", name=".gitconfig", shown="~/.gitconfig")
     second, why_second = dotfile(f"{config}/git", kind="dir", name=".config/git", shown="~/.config/git")
     entries = (*first, *second)
+    entries += _named([e.source for e in entries if e.kind == "file"], home)
     note = f"git-config: {why_first}" if why_first and "no ~" not in why_first else ""
     if not entries:
         return Offer(reason=f"{why_first}, {why_second}", note=note)
@@ -97,6 +103,29 @@ def git_config(home: str, config: str) -> Offer:
         shown=" and ".join(n for n, e in (("~/.gitconfig", first), ("~/.config/git", second)) if e),
         note=note,
     )
+
+
+def _named(configs: list[str], home: str) -> tuple[Entry, ...]:
+    """Files that git's configuration includes or names, under the home by both of its names: ~/x
+    and /home/u/x.
+    """
+    files = gitconfig.collect(configs, home).files
+    for config in (*configs, *files):
+        content = read(config, CONFIG_LIMIT, follow=True) or b""
+        if any(key in content.lower() for key in NAMING):
+            files += [
+                gitconfig.home_path(value, home)
+                for key, value in gitconfig.values(os.fsdecode(content))
+                if key.rpartition(".")[2].encode() in NAMING
+            ]
+    found = []
+    for path in dict.fromkeys(files):
+        if path.startswith("/") and kind_of(path) == "file" and os.access(path, os.R_OK):
+            real = os.path.realpath(path)
+            found.append(Entry(name=path, kind="file", source=real))
+            if path.startswith(home + "/"):
+                found.append(Entry(name=path[len(home) + 1 :], kind="file", source=real))
+    return tuple(found)
 
 
 def ssh_keys(home: str, uid: int) -> Offer:

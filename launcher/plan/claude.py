@@ -8,6 +8,7 @@ from launcher.plan.model import Granted, Mount
 from launcher.spec.table import CLAUDE_PRIVATE
 
 CONFIG = f"{places.HOME}/.claude"
+MANAGED = "/etc/claude-code/managed-settings.d"
 
 
 def claude_config(context: Context) -> Granted:
@@ -50,10 +51,24 @@ def claude_settings(context: Context) -> Granted:
         row="claude-settings",
         source=offer.shown,
         target=CONFIG,
-        mounts=tuple(mounts),
+        mounts=(*mounts, *accepted(context)),
         covers=tuple((e.source, f"{config}/{e.name}") for e in covered),
         note=note,
     )
+
+
+def accepted(context: Context) -> tuple[Mount, ...]:
+    """The yes to Claude Code's warning of --dangerously-skip-permissions, for who gave that flag.
+
+    It keeps a yes in settings.json only, which is read-only here: it would ask again at every start. An
+    organisation's own settings of that kind are left alone.
+    """
+    given = "--dangerously-skip-permissions" in context.request.args
+    theirs = any(e.name == MANAGED for e in context.offer("etc").entries)
+    if not given or theirs or context.request.shell:
+        return ()
+    content = b'{"skipDangerousModePermissionPrompt": true}\n'
+    return (Mount(kind="data", target=f"{MANAGED}/claude-sandbox.json", content=content, perms=0o644),)
 
 
 def claude_json(context: Context) -> Granted:

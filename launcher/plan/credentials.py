@@ -27,11 +27,12 @@ def dotfiles(row: str) -> Callable[[Context], Granted]:
                     row=row, source=listed.shown(system_wide, ()), target="the same", note=offer.note
                 )
             return Granted(row=row, granted=False, reason=offer.reason, note=offer.note)
-        mounts = tuple(placed(e, places.HOME) for e in offer.entries)
-        top = sorted({e.name for e in offer.entries}, key=len)[0]
-        return Granted(
-            row=row, source=offer.shown, target=f"{places.HOME}/{top}", mounts=mounts, note=offer.note
-        )
+        mounts = [placed(e, places.HOME) for e in offer.entries]
+        if row == "ssh-keys":  # a configuration that says IdentityFile /home/u/.ssh/id finds it
+            link = f"{context.host.home}/.ssh"
+            mounts.append(Mount(kind="symlink", source=f"{places.HOME}/.ssh", target=link))
+        target = f"{places.HOME}/{offer.entries[0].name}"
+        return Granted(row=row, source=offer.shown, target=target, mounts=tuple(mounts), note=offer.note)
 
     return plan
 
@@ -40,7 +41,7 @@ def placed(entry: Entry, base: str) -> Mount:
     """One file, directory or staged copy below `base`. A directory is made, not bound: its entries follow
     one by one.
     """
-    target = f"{base}/{entry.name}"
+    target = entry.name if entry.name.startswith("/") else f"{base}/{entry.name}"
     if entry.kind == "dir":
         return Mount(kind="dir", target=target, perms=0o700)
     if entry.kind == "content":

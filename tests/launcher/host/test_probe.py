@@ -66,6 +66,16 @@ def test_dotfiles_of_all_shapes(tmp_path: Path) -> None:
     assert "no ~/.ssh" in host.offer("ssh-keys").reason
 
 
+def test_files_that_the_git_configuration_names_come_along(tmp_path: Path) -> None:
+    (tmp_path / "work").write_text("[core]\n\texcludesFile = ~/.ignore\n")
+    (tmp_path / ".ignore").touch()
+    (tmp_path / ".gitconfig").write_text(f"[include]\n\tpath = {tmp_path}/work\n\tpath = /nowhere\n")
+
+    names = {e.name for e in probe(environ(tmp_path)).offer("git-config").entries}
+
+    assert names == {".gitconfig", "work", ".ignore", f"{tmp_path}/work", f"{tmp_path}/.ignore"}
+
+
 @pytest.mark.parametrize("shape", ["dangling", "directory"])
 def test_a_gitconfig_that_is_none_is_said(tmp_path: Path, shape: str) -> None:
     if shape == "dangling":
