@@ -38,7 +38,10 @@ def prepare(context: Context, plan: Plan) -> None:
             "free space there, or mend its mode",
         ) from error
     if "claude-json" in granted:
-        state.claude_json(context.subject.state, context.offer("claude-json").entries[0].source)
+        copy = state.claude_json(context.subject.state, context.offer("claude-json").entries[0].source)
+        if not os.path.lexists(copy):
+            # Without one, Claude Code takes its own backups in ~/.claude for what is left of a lost file.
+            state.write_atomic(copy, b"{}\n")
     if context.subject.git:
         git.make_missing(context.subject.git)
 

@@ -28,8 +28,9 @@ def dotfiles(row: str) -> Callable[[Context], Granted]:
                 )
             return Granted(row=row, granted=False, reason=offer.reason, note=offer.note)
         mounts = [placed(e, places.HOME) for e in offer.entries]
-        if row == "ssh-keys":  # a configuration that says IdentityFile /home/u/.ssh/id finds it
-            link = f"{context.host.home}/.ssh"
+        link = f"{context.host.home}/.ssh"
+        if row == "ssh-keys" and context.host.home != places.HOME:
+            # A configuration that says IdentityFile /home/u/.ssh/id finds it.
             mounts.append(Mount(kind="symlink", source=f"{places.HOME}/.ssh", target=link))
         target = f"{places.HOME}/{offer.entries[0].name}"
         return Granted(row=row, source=offer.shown, target=target, mounts=tuple(mounts), note=offer.note)

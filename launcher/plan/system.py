@@ -50,6 +50,8 @@ def environment(context: Context) -> Granted:
         "XDG_RUNTIME_DIR": context.runtime,
         "CLAUDE_SANDBOX": "1",
         "DISABLE_AUTOUPDATER": "1",
+        # A native installation is looked for in this home, and missed at every start.
+        "DISABLE_INSTALLATION_CHECKS": "1",
         # Claude Code refuses to skip its prompts as root, unless told that it is in a sandbox.
         **({"IS_SANDBOX": "1"} if host.uid == 0 else {}),
     }
