@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from launcher import git, project, state
-from launcher.errors import HostError, UserError
+from launcher.errors import HostError, SandboxError, UserError
 from launcher.plan.context import Context, Subject
 from launcher.plan.resolve import resolve
 from launcher.spec.table import GIT_TRIGGERS
@@ -72,6 +72,11 @@ def execute(context: Context, plan: Plan, say: Say) -> int:
     try:
         rendered = bubblewrap.render(plan, host, tty=tty)
         return run(rendered, on_ready=lambda: begin(context, plan, watching, say))
+    except SandboxError as error:
+        from launcher import diagnosis
+        from launcher.host.confinement import confinement
+
+        raise diagnosis.explain(error, confinement(host.environ), plan.project) or error from error
     finally:
         for watched in watching:
             say(*watched.finish())
