@@ -90,12 +90,13 @@ def become_subreaper() -> None:
 
 
 def _kernel() -> Callable[..., int]:
-    import ctypes
+    """Call a function of libc by name. By the C module below ctypes, which costs a third of it (0.4 ms)."""
+    import _ctypes
 
-    libc = ctypes.CDLL(None)
+    libc = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # the program itself
 
     def call(name: str, *arguments: int | None) -> int:
-        return int(getattr(libc, name)(*(a if a is None else ctypes.c_ulong(a) for a in arguments)))
+        return int(_ctypes.call_function(_ctypes.dlsym(libc, name), arguments))
 
     return call
 

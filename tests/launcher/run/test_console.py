@@ -144,7 +144,7 @@ def test_without_a_terminal_for_stdin_output_looks_as_on_the_host() -> None:
     sent(
         host,
         f"echo word | {LAUNCH} sh -c 'cat; tty <&1; sleep 100'",
-        "\rword\r\n[^\n]*(pts|console)[^\r\n]*\r\n",
+        "[\r\n]word\r\n[^\n]*(pts|console)[^\r\n]*\r\n",
     )
     host.sendintr()
     sent(host, "echo status=$?", "status=130")
