@@ -38,7 +38,7 @@ def explain(error: SandboxError, around: Confinement, project: str) -> LauncherE
     if "Unexpected capabilities but not setuid" in said:
         what = "bubblewrap refuses to start with capabilities that are not root's"
         return HostError(what, "start without them: setpriv --ambient-caps -all --inh-caps -all …")
-    return _gone(said, project) or _arguments(said)
+    return _gone(said, project) or _arguments(said) or _unstartable(error, said)
 
 
 def _denied(said: str) -> bool:
@@ -157,3 +157,14 @@ def _arguments(said: str) -> LauncherError | None:
             "share a directory above, by one --share",
         )
     return None
+
+
+def _unstartable(error: SandboxError, said: str) -> LauncherError | None:
+    """execve(2) failed (run/spawn.py writes `PROGRAM: [Errno N] WHY: ...`)."""
+    program, found, why = said.partition(": [Errno ")
+    if error.ended != 127 or not found or not error.argv or program != error.argv[0]:
+        return None
+    reason = why.partition("] ")[2].partition(": ")[0]
+    return HostError(
+        f"{printable(program)} does not run: {reason}", "install your distribution's package of it again"
+    )

@@ -7,6 +7,7 @@ import os
 from launcher.filters import FILTERS
 from launcher.record import Record
 from launcher.spec.table import PACKAGES
+from launcher.untrusted import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,10 +28,14 @@ class Missing(Record):
     program: str
     why: str
     required: bool
+    otherwise: str = ""
 
     @property
     def fix(self) -> str:
         """The command for this machine's package manager, or in words."""
+        return f"{self._fix()}   ({self.otherwise})" if self.otherwise else self._fix()
+
+    def _fix(self) -> str:
         if not self.program:
             return "use a backend with a kernel of its own"
         if self.program == "claude":
@@ -68,7 +73,12 @@ def _bubblewrap(host: Host) -> list[Missing]:
         return [Missing(what="a system call filter", program="", why=why, required=True)]
     if host.bwrap is None:
         return [Missing(what="bubblewrap", program="bwrap", why="there is no bwrap on PATH", required=True)]
+    shown = printable(host.bwrap.path)
+    if host.bwrap.broken:
+        why = f"{shown} does not run: {host.bwrap.broken}"
+        return [Missing(what="a working bubblewrap", program="bwrap", why=why, required=True)]
     if "perms" not in host.bwrap.options:
-        why = f"{host.bwrap.path} is older than 0.5: it lacks --perms"
-        return [Missing(what="a newer bubblewrap", program="bwrap", why=why, required=True)]
+        why = f"{shown} is older than 0.5: it lacks --perms"
+        newer = "a newer release of your distribution, should it have no newer one"
+        return [Missing(what="a newer bubblewrap", program="bwrap", why=why, required=True, otherwise=newer)]
     return []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 
 from launcher.errors import UserError
 from launcher.untrusted import inside, printable
@@ -40,21 +42,44 @@ def check(typed: str, *, home: str, runtime: str, state: str) -> str:
     if "\0" in typed:
         raise UserError("PROJECT holds a NUL byte", "no path can: check the variable it comes from")
     path = os.path.realpath(typed)
-    if not os.path.exists(path):
-        if os.path.islink(typed):
-            raise UserError(
-                f"PROJECT {shown} is a dangling symlink to {printable(path)}",
-                "make that directory, or mend the link",
-            )
-        raise UserError(f"PROJECT {shown} does not exist", f"make it first: mkdir -p {shown}")
-    if not os.path.isdir(path):
-        raise UserError(f"PROJECT {shown} is a file", "give the directory that it is in")
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        raise _unreachable(typed, path, error) from error
+    if not stat.S_ISDIR(mode):
+        kind = "a file" if stat.S_ISREG(mode) else "no directory"
+        raise UserError(f"PROJECT {shown} is {kind}", "give the directory that it is in")
     if not os.access(path, os.R_OK | os.X_OK):
-        raise UserError(f"PROJECT {shown} is not readable by you", f"see its owner and mode: ls -ld {shown}")
+        hint = f"see its owner and mode: ls -ld {_quoted(typed)}"
+        raise UserError(f"PROJECT {shown} is not readable by you", hint)
     reason = refused(path, home=home, runtime=runtime, state=state)
     if reason:
         raise UserError(f"PROJECT {shown} {reason}", "give a directory below it that holds the project alone")
     return path
+
+
+def _unreachable(typed: str, path: str, error: OSError) -> UserError:
+    """There is nothing at `path`, or no way to it."""
+    shown, link = printable(typed), os.path.islink(typed.rstrip("/"))
+    if error.errno == errno.ELOOP:
+        return UserError(f"PROJECT {shown} is a symlink that leads to itself", "mend the link")
+    if error.errno == errno.ENOENT and link:
+        hint = "make that directory, or mend the link"
+        return UserError(f"PROJECT {shown} is a dangling symlink to {printable(path)}", hint)
+    if error.errno == errno.ENOENT:
+        return UserError(f"PROJECT {shown} does not exist", f"make it first: mkdir -p {_quoted(typed)}")
+    why = {
+        errno.EACCES: "cannot be reached: a directory on the way is closed to you",
+        errno.ENOTDIR: "cannot be: what should be a directory on the way is a file",
+        errno.ENAMETOOLONG: "is longer than a path can be",
+    }.get(error.errno or 0, f"cannot be looked at: {error.strerror}")
+    return UserError(f"PROJECT {shown} {why}", "check the path")
+
+
+def _quoted(typed: str) -> str:
+    from shlex import quote  # only on the way to an error
+
+    return printable(("./" if typed.startswith("-") else "") + quote(typed))
 
 
 def refused(path: str, *, home: str, runtime: str, state: str) -> str:

@@ -53,10 +53,14 @@ class Agent(Record):
 
 
 class Bwrap(Record):
-    """bubblewrap: where it is and which of the options that versions differ in it knows."""
+    """bubblewrap: where it is and which of the options that versions differ in it knows.
+
+    `broken`: why it cannot even be asked.
+    """
 
     path: str
     options: frozenset[str]
+    broken: str = ""
 
 
 class Host(Record):

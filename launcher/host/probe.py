@@ -184,7 +184,10 @@ def _bwrap(environ: Mapping[str, str]) -> Bwrap | None:
     """
     path = agents.which("bwrap", environ)
     if not path:
-        return None
+        there = [f"{d or '.'}/bwrap" for d in environ.get("PATH", os.defpath).split(":")]
+        there = [p for p in there if kind_of(p) == "file"]
+        closed = "it is not executable"
+        return Bwrap(path=there[0], options=frozenset(), broken=closed) if there else None
     try:
         with open(path, "rb") as file:
             binary = file.read(1 << 20)
@@ -193,7 +196,13 @@ def _bwrap(environ: Mapping[str, str]) -> Bwrap | None:
     if binary[:4] != b"\x7fELF" or b"bwrap" not in binary:  # a wrapper script, as Nix makes them
         import subprocess
 
-        asked = subprocess.run([path, "--help"], capture_output=True, check=False)
+        try:
+            asked = subprocess.run(
+                [path, "--help"], stdin=subprocess.DEVNULL, capture_output=True, timeout=5, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            why = error.strerror or "" if isinstance(error, OSError) else "--help does not end"
+            return Bwrap(path=path, options=frozenset(), broken=why)
         binary = asked.stdout + asked.stderr
     return Bwrap(path=path, options=frozenset(o for o in BWRAP_OPTIONS if o.encode() in binary))
 
