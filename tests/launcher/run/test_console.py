@@ -143,8 +143,8 @@ def test_without_a_terminal_for_stdin_output_looks_as_on_the_host() -> None:
     host = shell()
     sent(
         host,
-        f"echo word | {LAUNCH} sh -c 'cat; tty <&1; sleep 100'",
-        "[\r\n]word\r\n[^\n]*(pts|console)[^\r\n]*\r\n",
+        f"echo word | {LAUNCH} sh -c 'cat; tty <&1; trap \"exit 130\" INT; echo set; sleep 100'",
+        "[\r\n]word\r\n[^\n]*(pts|console)[^\r\n]*\r\nset\r\n",
     )
     host.sendintr()
     sent(host, "echo status=$?", "status=130")
