@@ -133,7 +133,7 @@ def _contained(container: str, said: str) -> LauncherError:
 
 def _gone(said: str, project: str) -> LauncherError | None:
     """What was there when it was planned, and was not when it was to be mounted."""
-    for words in ("Can't find source path ", "Can't chdir to "):
+    for words in ("Can't find source path ", "Can't get type of source ", "Can't chdir to "):
         _, found, rest = said.partition(words)
         path, _, why = rest.rpartition(": ")
         if not found or not path:

@@ -65,15 +65,22 @@ def execute(context: Context, plan: Plan, say: Say) -> int:
     if lacking and lacking[0].required:
         raise HostError(f"{lacking[0].what} is missing: {lacking[0].why}", lacking[0].fix)
     prepare.prepare(context, plan)
-    if not context.request.quiet:
-        say(banner(plan, host.home))
-    say(*(f"claude-sandbox: {note}" for note in (*bubblewrap.weaker(host), *plan.notes)))
+    said = [] if context.request.quiet else [banner(plan, host.home)]
+    said += [f"claude-sandbox: {note}" for note in (*bubblewrap.weaker(host), *plan.notes)]
+    earlier: list[str] = []
     watching: list[Watching] = []
     try:
         rendered = bubblewrap.render(plan, host, tty=tty)
-        return run(rendered, on_ready=lambda: begin(context, plan, watching, say))
+        return run(
+            rendered,
+            on_ready=lambda: earlier.extend(begin(context, plan, watching)),
+            on_built=lambda: say(*said, *earlier),  # not before: a start that fails says two lines, the error
+        )
     except SandboxError as error:
         from launcher import diagnosis
+        say(*earlier)
+        for watched in watching:
+            watched.cancel()
         from launcher.host.confinement import confinement
 
         raise diagnosis.explain(error, confinement(host.environ), plan.project) or error from error
@@ -82,15 +89,18 @@ def execute(context: Context, plan: Plan, say: Say) -> int:
             say(*watched.finish())
 
 
-def begin(context: Context, plan: Plan, watching: list[Watching], say: Say) -> None:
-    """Start to watch: while the sandbox is being built, so that the snapshot costs the start nothing."""
+def begin(context: Context, plan: Plan, watching: list[Watching]) -> list[str]:
+    """Start to watch: while the sandbox is being built, so that the snapshot costs the start nothing.
+
+    Returns what is to be said.
+    """
     from launcher.triggers import Watching
 
     rows = {granted.row for granted in plan.rows if granted.granted}
     claude = context.offer("claude-config").paths[0] if "claude-config" in rows else ""
     watched = Watching(context.subject, claude, protect=context.request.protect)
     watching.append(watched)
-    say(*watched.begin())
+    return watched.begin()
 
 
 def banner(plan: Plan, home: str) -> str:

@@ -50,6 +50,12 @@ class Watching:
         said = watch.report(left, self._subject.path)
         return ["claude-sandbox: an earlier run was killed; what it changed:", *said] if said else []
 
+    def cancel(self) -> None:
+        """The agent never ran: there is nothing to compare."""
+        if self._run is not None:
+            runs.finish(self._run, [])
+            self._run = None
+
     def finish(self) -> list[str]:
         """Compare, keep the old copies of what changed, and say it. Nothing when the run never began."""
         if self._run is None:

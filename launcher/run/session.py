@@ -26,9 +26,9 @@ DRAIN = 0.2  # seconds without a byte after which output of a finished sandbox i
 UNWIND = 2.0  # seconds for a killed sandbox to be gone
 
 
-def run(launch: Launch, *, on_ready: Callable[[], None]) -> int:
-    """Start the sandbox, call `on_ready` while it is being built and before the agent runs; give the agent's
-    exit status.
+def run(launch: Launch, *, on_ready: Callable[[], None], on_built: Callable[[], None] | None = None) -> int:
+    """Start the sandbox, call `on_ready` while it is being built, `on_built` once it is and before the agent
+    runs; give the agent's exit status.
 
     Whatever happens, no process, directory or changed terminal is left. SandboxError: the backend's program
     or a helper ended before the sandbox was built.
@@ -47,7 +47,7 @@ def run(launch: Launch, *, on_ready: Callable[[], None]) -> int:
             launch = launch.replace(argv=proxies.placed(launch.argv))
         session = Session(launch, signals)
         unwind.push(session.close)
-        return session.attend(on_ready)
+        return session.attend(on_ready, on_built)
     except Interrupted as interrupted:
         return 128 + interrupted.number
     finally:
@@ -91,7 +91,7 @@ class Session:
         self.stage.part()
         self.console.part()
 
-    def attend(self, on_ready: Callable[[], None]) -> int:
+    def attend(self, on_ready: Callable[[], None], on_built: Callable[[], None] | None = None) -> int:
         """See it through to the end and give its exit status."""
         if self.console:
             self.console.prepare()
@@ -102,6 +102,8 @@ class Session:
             self._turn()
             if self.status is not None and not self._init:
                 raise self._failure(self.status)
+        if on_built:
+            on_built()
         self._on_signals()
         self._go()
         while self.status is None:
