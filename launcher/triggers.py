@@ -65,7 +65,10 @@ class Watching:
         found += watch.planted(self._subject.path, taken.taken_ns)
         runs.finish(self._run, found)
         said = watch.report(found, self._subject.path)
-        if self._protect and any(c.what in ("appeared", "changed", "removed") for c in found):
+        if not os.path.isdir(self._subject.path):
+            gone = printable(self._subject.path)
+            said = [f"claude-sandbox: {gone} is not there any more: what changed in it was not looked at"]
+        elif self._protect and any(c.what in ("appeared", "changed", "removed") for c in found):
             put_back = runs.restore(self._subject.state, self._subject.path)
             said = [f"claude-sandbox: --protect: {line}" for line in put_back]
         return said + self._take_away()

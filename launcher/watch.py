@@ -265,13 +265,15 @@ def planted(
     """What in subdirectories of `project` came or changed since: nested git directories, and `patterns`
     there.
 
-    One Change "unexamined" when not all of it could be looked at within `deadline_s` seconds. A change time
-    can be no agent's forgery, unlike a modification time.
+    One Change "unexamined" when not all of it could be looked at within `deadline_s` seconds (`detail`), or
+    for a directory of ours that is closed (`name`). A change time can be no agent's forgery, unlike a
+    modification time.
     """
     since, stop = since_ns - CLOCK_NS, time.monotonic() + deadline_s
     heads = {p.split("/", 1)[0] for p in patterns}
     found: list[Change] = []
     queue, complete = [project], True
+    closed = ""
     while queue:
         if time.monotonic() > stop:
             complete = False
@@ -281,7 +283,7 @@ def planted(
             with os.scandir(directory) as entries:
                 below = _listing(entries, stop)
         except OSError:
-            complete = False
+            closed = closed or (directory if _ours(directory) else "")
             continue
         if below is None:
             complete = False
@@ -296,9 +298,21 @@ def planted(
                 found += _since(project, f"{directory}/.git", GIT_FILES, since)
         queue += [f"{directory}/{n}" for n, is_dir in below.items() if is_dir and n != ".git"]
     found.sort(key=lambda c: c.name)
+    if closed:
+        found.append(Change(root=project, name=closed[len(project) + 1 :] or ".", what="unexamined"))
     if not complete:
         found.append(Change(root=project, name="", what="unexamined", detail=f"{deadline_s:g}"))
     return found
+
+
+def _ours(directory: str) -> bool:
+    """It is there and ours, so whoever closed it can open it again; another's no agent of ours has written
+    in.
+    """
+    try:
+        return os.lstat(directory).st_uid == os.getuid()
+    except OSError:
+        return False
 
 
 def _listing(entries: os._ScandirIterator[str], stop: float) -> dict[str, bool] | None:
@@ -350,7 +364,8 @@ def report(found: list[Change], project: str = "") -> list[str]:
             "  your tools run these in their directories; look at them first (--restore leaves them alone)"
         )
     lines += [
-        f"claude-sandbox: not all of the project could be looked at for planted files in {c.detail} s"
+        "claude-sandbox: not all of the project could be looked at for planted files"
+        + (f" in {c.detail} s" if c.detail else f": {_name(c, project)} is closed to you")
         for c in found
         if c.what == "unexamined"
     ]
