@@ -1,0 +1,70 @@
+"""Mounts that only this test run sees: what a host has at a fixed path, without changing the machine.
+
+In a mount namespace of our own (mount_namespaces(7)), which all that we start inherits and that ends with us,
+killed or not. Root makes one; an ordinary user gets one from `invoke test`, with sudo, and is told by a
+variable which it is.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from fixtures.process import output
+
+NAMESPACE = "CONFORMANCE_MOUNT_NAMESPACE"
+CLONE_NEWNS = 0x00020000
+_SELF = "/proc/thread-self/ns/mnt"
+
+
+class Mounts:
+    """`why_not`: why this run has no namespace of its own, "" when it has one. Make it in the main thread."""
+
+    def __init__(self) -> None:
+        self.why_not = _enter()
+        self._made: list[tuple[Path, bool]] = []
+
+    def bind(self, source: Path, target: Path) -> None:
+        """Put `source`, a file or a directory, over `target`, which is made when it is not there."""
+        if self.why_not:
+            raise PermissionError(self.why_not)
+        if any(target == other for other, _ in self._made):
+            return
+        made = not target.exists()
+        if made:
+            make = ("mkdir", "-p") if source.is_dir() else ("touch",)
+            output((*_sudo(), *make, str(target)))
+        output((*_sudo(), "mount", "--bind", str(source), str(target)))
+        self._made.append((target, made))
+
+    def close(self) -> None:
+        """Take all of it away again, with the mount points that were made."""
+        for target, made in reversed(self._made):
+            output((*_sudo(), "umount", "--lazy", str(target)))
+            if made:
+                with suppress(OSError):
+                    output((*_sudo(), "rmdir" if target.is_dir() else "rm", str(target)))
+        self._made.clear()
+
+
+def _enter() -> str:
+    if os.geteuid() != 0:
+        if os.environ.get(NAMESPACE) == os.readlink(_SELF):
+            return ""
+        return (
+            "an ordinary user cannot put anything at a fixed path of the host; `invoke test` can, with sudo"
+        )
+    if os.environ.get(NAMESPACE) == os.readlink(_SELF):
+        return ""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNS) != 0:
+        return f"no mount namespace of our own: {os.strerror(ctypes.get_errno())}"
+    output(("mount", "--make-rprivate", "/"))
+    os.environ[NAMESPACE] = os.readlink(_SELF)
+    return ""
+
+
+def _sudo() -> tuple[str, ...]:
+    return () if os.geteuid() == 0 else ("sudo", "-n")

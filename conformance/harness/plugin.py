@@ -1,0 +1,299 @@
+"""Where pytest and the harness meet: options, which check runs for which cells, verdicts, and the matrix."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import time
+from collections.abc import Generator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conformance.harness import boot, evidence, gate, matrix
+from conformance.harness.cells import Cell, Variant, selected, variants
+from conformance.harness.covers import Cover, of, sentence
+from conformance.harness.verdict import Outcome, Verdict, of_exception, remediable
+from fixtures.users import ordinary_user
+from launcher.spec.load import load
+from launcher.spec.model import Spec
+
+ROOT = Path(__file__).parents[2]
+MATRIX = ROOT / "build/matrix"
+CELL = pytest.StashKey[Cell]()
+COVER = pytest.StashKey[Cover]()
+SANDBOX = pytest.StashKey["boot.Sandbox"]()
+OUTCOME = "outcome"
+BOOT = "boot"
+
+
+def add_options(parser: pytest.Parser) -> None:
+    group = parser.getgroup("conformance")
+    group.addoption("--backend", action="append", default=[], help="prove this column (default: bubblewrap)")
+    group.addoption("--row", action="append", default=[], help="only this row of the table (repeatable)")
+    group.addoption("--variant", action="append", default=[], help="only this variant (repeatable)")
+    group.addoption(
+        "--command", default="", metavar="PROGRAM", help="grade this program, with the same flags"
+    )
+    group.addoption("--must-run", action="store_true", help="what cannot be looked at has failed")
+    group.addoption("--matrix", default=str(MATRIX), metavar="DIR", help="where the matrix is written")
+
+
+class Conformance:
+    """The plugin, one in each process of the test run."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.spec: Spec = load()
+        self.variants = variants(self.spec)
+        self.backends: list[str] = config.getoption("--backend") or ["bubblewrap"]
+        self.rows: list[str] = config.getoption("--row")
+        names: list[str] = config.getoption("--variant")
+        self._require("backend", self.backends, self.spec.backends)
+        self._require("row", self.rows, self.spec.rows)
+        self._require("variant", names, self.variants)
+        self.cells = selected(self.spec, self.backends, names, self.rows)
+        self.must_run: bool = config.getoption("--must-run")
+        self.directory = Path(config.getoption("--matrix")).absolute()
+        self.is_worker = hasattr(config, "workerinput")
+        self.boots: boot.Boots | None = None
+        self.needed: dict[tuple[str, str], set[str]] = {}
+        self.started: list[boot.Start] = []
+        self.outcomes: list[Outcome] = []
+        self.boot_records: list[dict[str, Any]] = []
+        self.problems: list[str] = []
+        self.collected = False
+
+    # -------------------------------------------------------------------------------------- collection
+
+    def cells_of(self, cover: Cover) -> list[Cell]:
+        return [cell for cell in self.cells if cover.fits(cell)]
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """A check becomes one test for each cell that it proves."""
+        if "cell" not in metafunc.fixturenames:
+            return
+        params = [
+            pytest.param((cell, cover), id=check_id(cell, cover), marks=pytest.mark.xdist_group(group(cell)))
+            for cover in of(metafunc.function)
+            for cell in self.cells_of(cover)
+        ]
+        metafunc.parametrize("cell", params or [pytest.param(None, id="no-cell")], indirect=True)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> None:
+        mine = [item for item in items if is_check(item)]
+        if not mine:
+            return
+        self.collected = True
+        self._gate(session, mine)
+        proving = [item for item in mine if param(item) is not None]
+        if self.problems:
+            proving = []
+        for item in proving:
+            found = param(item)
+            assert found is not None
+            item.stash[CELL], item.stash[COVER] = found
+            needs = self.needed.setdefault((found[0].backend, found[0].variant), set())
+            needs.update((found[0].row, *found[1].needs))
+        order = {name: number for number, name in enumerate(self.variants)}
+        proving.sort(key=lambda item: (item.stash[CELL].backend, order[item.stash[CELL].variant]))
+        items[:] = [item for item in items if not is_check(item)] + proving
+
+    def _gate(self, session: pytest.Session, items: list[pytest.Item]) -> None:
+        checks = {}
+        for item in items:
+            function = getattr(item, "function", None)
+            where = item.location[0]
+            name = getattr(item, "originalname", item.name)
+            checks[where, name] = gate.Check(name=name, where=where, covers=of(function))
+        whole = [str(Path(__file__).parents[1]), str(ROOT)]
+        complete = any(str(Path(arg).absolute()) in whole for arg in session.config.args) and not getattr(
+            session.config.option, "lf", False
+        )
+        self.problems = gate.problems(self.spec, list(checks.values()), self.cells, complete=complete)
+        if self.problems and not self.is_worker:
+            raise pytest.UsageError("\n".join(self.problems))
+
+    # ------------------------------------------------------------------------------------------ a check
+
+    def sandbox(self, item: pytest.Item) -> boot.Sandbox:
+        """The shared sandbox of the check's cell. Skips when this host cannot have what its row forwards."""
+        cell, cover = item.stash[CELL], item.stash[COVER]
+        sandbox = self.host().get(
+            cell.backend, self.variants[cell.variant], sorted(self.needed[cell.backend, cell.variant])
+        )
+        item.stash[SANDBOX] = sandbox
+        for row in (cell.row, *cover.needs):
+            if (error := sandbox.world.missing.get(row)) is not None:
+                raise error
+        return sandbox
+
+    def host(self) -> boot.Boots:
+        """What starts sandboxes in this process."""
+        if self.boots is None:
+            self.boots = boot.Boots(
+                user=ordinary_user(),
+                command=shlex.split(self.config.getoption("--command")),
+                evidence=self.directory / "evidence",
+                on_start=self.started.append,
+            )
+        return self.boots
+
+    def variant(self, cell: Cell) -> Variant:
+        return self.variants[cell.variant]
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        if CELL not in item.stash:
+            return report
+        error = call.excinfo.value if call.excinfo else None
+        if error is not None and not report.skipped and remediable(error):
+            # The machine lacks something: said as a skip, which no one takes for a pass.
+            report.outcome = "skipped"
+            report.longrepr = (str(item.path), item.location[1] or 0, f"Skipped: {error}")
+        if error is None and call.when != "call":
+            return self._with_boots(report)
+        outcome = self._outcome(item, report, error)
+        if report.skipped and self.must_run and not hasattr(report, "wasxfail"):
+            report.outcome = "failed"
+            report.longrepr = f"it must run here (--must-run), but: {outcome.reason}"
+        report.user_properties.append((OUTCOME, json.dumps(outcome.as_json())))
+        return self._with_boots(report)
+
+    def _with_boots(self, report: pytest.TestReport) -> pytest.TestReport:
+        while self.started:
+            start = self.started.pop()
+            report.user_properties.append((BOOT, json.dumps(asdict(start))))
+        return report
+
+    def _outcome(self, item: pytest.Item, report: pytest.TestReport, error: BaseException | None) -> Outcome:
+        cell, cover = item.stash[CELL], item.stash[COVER]
+        verdict, reason, where = Verdict.PROVEN, "", ""
+        if error is not None:
+            verdict = Verdict.UNPROVEN if report.skipped else of_exception(error)
+            reason = _reason(error)
+            sandbox = item.stash.get(SANDBOX, None)
+            directory = evidence.collect(
+                self.directory / "evidence", cell, item.nodeid, report.longreprtext or reason, sandbox
+            )
+            where = str(directory.relative_to(self.directory))
+        return Outcome(
+            backend=cell.backend,
+            variant=cell.variant,
+            row=cell.row,
+            check=str(getattr(item, "originalname", item.name)),
+            sentence=sentence(getattr(item, "function", None)),
+            means=cover.means,
+            verdict=verdict.value,
+            reason=reason,
+            seconds=report.duration,
+            evidence=where,
+        )
+
+    # -------------------------------------------------------------------------------------- the matrix
+
+    def pytest_sessionstart(self) -> None:
+        if not self.is_worker:
+            shutil.rmtree(self.directory / "evidence", ignore_errors=True)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if self.is_worker:
+            return
+        for name, value in report.user_properties:
+            if name == OUTCOME:
+                self.outcomes.append(Outcome(**json.loads(str(value))))
+                self.collected = True
+            elif name == BOOT:
+                self.boot_records.append(json.loads(str(value)))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:  # noqa: ANN401  (xdist's)
+        for problem in getattr(node, "workeroutput", {}).get("conformance_problems", ()):
+            if problem not in self.problems:
+                self.problems.append(problem)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.boots is not None:
+            self.boots.close()
+        if self.is_worker:
+            session.config.workeroutput["conformance_problems"] = self.problems  # type: ignore[attr-defined]
+            return
+        if self.problems:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        for left in (self.directory / "evidence").glob(".transcript-*"):
+            left.unlink()
+        if self.collected and not self.config.option.collectonly:
+            matrix.write(self.directory, self.spec, self.matrix())
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        write = terminalreporter
+        if self.problems:
+            write.section("the gate", sep="=", red=True)
+            for problem in self.problems:
+                write.line(problem)
+        if not self.outcomes:
+            return
+        found = self.matrix()
+        write.section("conformance", sep="=")
+        for line in matrix.terminal(self.spec, found, colour=write.hasmarkup):
+            write.line(line)
+        write.line("")
+        for line in matrix.summary(found):
+            write.line(line)
+        write.line(f"the matrix: {self.directory / 'index.html'}")
+
+    def matrix(self) -> dict[str, Any]:
+        """What has been found out so far."""
+        score = self.directory / "sabotage.json"
+        return matrix.build(
+            self.spec,
+            self.cells,
+            self.outcomes,
+            self.boot_records,
+            about={**matrix.about(ROOT), "at": time.strftime("%Y-%m-%d %H:%M")},
+            sabotage=json.loads(score.read_text()) if score.is_file() else None,
+            problems=self.problems,
+        )
+
+    def _require(self, what: str, given: list[str], known: dict[str, Any]) -> None:
+        for name in given:
+            if name not in known:
+                there = ", ".join(known)
+                raise pytest.UsageError(f"--{what}: there is no {what} {name!r}; there are: {there}")
+
+
+def check_id(cell: Cell, cover: Cover) -> str:
+    """As in `bubblewrap-ssh-agent-forwarded[no-network]`; for the means, with `means` for the word."""
+    tag = cell.id[cell.id.index("[") :] if "[" in cell.id else ""
+    return f"{cell.backend}-{cell.row}-means{tag}" if cover.means else cell.id
+
+
+def group(cell: Cell) -> str:
+    """What one worker of xdist does: all that shares a boot."""
+    return f"{cell.backend}-{cell.variant}"
+
+
+def is_check(item: pytest.Item) -> bool:
+    return Path(__file__).parents[1] / "checks" in item.path.parents
+
+
+def param(item: pytest.Item) -> tuple[Cell, Cover] | None:
+    """The cell that an item was made for; None for a check that has none among those selected."""
+    spec = getattr(item, "callspec", None)
+    found: tuple[Cell, Cover] | None = spec.params.get("cell") if spec else None
+    return found
+
+
+def _reason(error: BaseException) -> str:
+    """What an exception says, with the name of its class unless that is an assertion's."""
+    text = str(error).strip() or type(error).__name__
+    known = isinstance(error, AssertionError) or type(error).__name__ in ("Skipped", "Failed")
+    return text if known else f"{type(error).__name__}: {text}"

@@ -1,0 +1,226 @@
+"""The host, as a check sees it: an ordinary user's home, project, runtime directory and environment.
+
+Every sandbox has a World of its own, so that none sees what another's checks have written. All that a person
+would not want to share has a canary in it: a string that is nowhere else.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from conformance.harness import inside
+from conformance.harness.errors import HarnessError
+from conformance.harness.mounts import Mounts
+from conformance.harness.services import NEEDS, Services
+from fixtures import packages, users
+from fixtures.errors import FixtureError
+from fixtures.home import bait_home
+from fixtures.process import attempt, output
+from fixtures.project import Project, git_project
+from fixtures.users import User
+
+# Variables that a host's shell has, of which none may come inside by itself.
+SECRETS = ("AWS_SECRET_ACCESS_KEY", "DATABASE_URL", "NPM_TOKEN", "SSH_ASKPASS_SECRET", "VAULT_TOKEN")
+KEYS = ("ANTHROPIC_API_KEY",)
+TOKENS = ("GH_TOKEN", "GITHUB_TOKEN")
+NOWHERE = "unix:path=/nonexistent/bus"
+
+
+class World:
+    """One host's user. `missing`: rows whose resource could not be had here, and why.
+
+    `canaries`: path below the home (or `$VARIABLE`) → the string that is only there.
+    """
+
+    def __init__(self, services: Services, mounts: Mounts, *, bare: bool = False) -> None:
+        self.services = services
+        self.mounts = mounts
+        self.user: User = services.user
+        self.bare = bare
+        self.missing: dict[str, Exception] = {}
+        self.canaries: dict[str, str] = {}
+        self._directory = Path(tempfile.mkdtemp(prefix="cs-world-", dir=services.home))
+        users.own(self._directory, self.user)
+        self.home = users.directory(self._directory / "home", self.user)
+        self.runtime = services.scratch("run")
+        self.project: Project = git_project(self.home / "project", as_user=self.user)
+        self.environ = self._environ()
+        if not bare:
+            self._furnish()
+
+    def close(self) -> None:
+        """Remove all that is this user's."""
+        shutil.rmtree(self._directory, ignore_errors=True)
+        shutil.rmtree(self.runtime, ignore_errors=True)
+
+    @property
+    def path(self) -> Path:
+        """The project's directory, as it is called on the host."""
+        return self.project.path
+
+    def have(self, rows: Iterable[str]) -> None:
+        """Let the host have what these rows forward, before a sandbox starts. What cannot be is `missing`."""
+        if self.bare:
+            return
+        for row in rows:
+            if row not in self.missing and (provide := PROVIDERS.get(row)):
+                try:
+                    provide(self)
+                except (FixtureError, OSError, HarnessError) as error:
+                    self.missing[row] = error
+
+    def write(self, path: str | Path, content: str | bytes, *, mode: int = 0o644) -> Path:
+        """Write a file of the user's, below the home unless the path is absolute."""
+        return users.write(self.home / path, content, self.user, mode=mode)
+
+    def plant(self, path: str | Path, template: str = "{}\n", *, mode: int = 0o600) -> str:
+        """Write a file with a canary of its own in the place of {}, and give the canary."""
+        canary = f"canary{uuid.uuid4().hex}"
+        self.canaries[str(path)] = canary
+        self.write(path, template.replace("{}", canary), mode=mode)
+        return canary
+
+    def run(
+        self, argv: Sequence[str], *, stdin: bytes | None = None, timeout_s: float = 30
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program as the user, outside of any sandbox, in the environment that sandboxes start from."""
+        return attempt(
+            argv, env=self.environ, user=self.user, cwd=self.path, stdin=stdin, timeout_s=timeout_s
+        )
+
+    def output(self, argv: Sequence[str], *, stdin: bytes | None = None, timeout_s: float = 30) -> str:
+        """What it prints, stripped. Raises FixtureError unless it exits 0."""
+        return output(
+            argv, env=self.environ, user=self.user, cwd=self.path, stdin=stdin, timeout_s=timeout_s
+        ).strip()
+
+    def python(self, source: str, *, timeout_s: float = 30, **given: Any) -> Any:  # noqa: ANN401  (JSON)
+        """The same probe that `inside.python` runs, on the host: the control of every negative."""
+        program = inside.probe(source, given)
+        done = self.run(inside.PYTHON.split(), stdin=program, timeout_s=timeout_s)
+        return inside.answer(done.returncode, done.stdout, done.stderr, "on the host")
+
+    def found_in(self, text: str) -> list[str]:
+        """Whose canaries the text holds."""
+        return sorted(where for where, canary in self.canaries.items() if canary in text)
+
+    def _environ(self) -> dict[str, str]:
+        environ = {
+            "HOME": str(self.home),
+            "USER": self.user.name,
+            "LOGNAME": self.user.name,
+            "SHELL": "/bin/bash",
+            "PATH": packages.SYSTEM_PATH,
+            "TERM": "xterm-256color",
+            "LANG": "C.UTF-8",
+            "XDG_RUNTIME_DIR": str(self.runtime),
+            # This machine's own buses are not part of the test.
+            "DBUS_SESSION_BUS_ADDRESS": NOWHERE,
+            "DBUS_SYSTEM_BUS_ADDRESS": NOWHERE,
+        }
+        secret = (*SECRETS, *(() if self.bare else (*KEYS, *TOKENS)))
+        for name in secret:
+            self.canaries[f"${name}"] = environ[name] = f"canary{uuid.uuid4().hex}"
+        return environ
+
+    def _furnish(self) -> None:
+        """A home that people would recognise."""
+        self.canaries.update(bait_home(self.home, as_user=self.user).canaries)
+        for directory, mode in (
+            (".ssh", 0o700),
+            (".config/gh", 0o700),
+            (".config/git", 0o755),
+            (".claude", 0o700),
+        ):
+            users.directory(self.home / directory, self.user, mode=mode)
+        self.plant(
+            ".gitconfig", "[user]\n\tname = Ada Fixture\n\temail = ada@fixture.test\n# {}\n", mode=0o644
+        )
+        self.plant(".config/git/ignore", "# {}\n*.swp\n", mode=0o644)
+        self.plant(".config/gh/hosts.yml", "github.com:\n    oauth_token: {}\n    user: ada\n")
+        self.plant(".ssh/config", "# {}\nHost *\n    ServerAliveInterval 60\n")
+        self.plant(".ssh/known_hosts", "# {}\n", mode=0o644)
+        key = self.home / ".ssh/id_ed25519"
+        output(("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "ada", "-f", str(key)), user=self.user)
+        self.plant(".claude/.credentials.json", '{"claudeAiOauth": {"accessToken": "{}"}}\n')
+        self.plant(".claude/settings.json", '{"env": {"FROM_SETTINGS": "{}"}}\n', mode=0o644)
+        self.plant(".claude/CLAUDE.md", "{}\n", mode=0o644)
+        self.plant(".claude/commands/fixture.md", "{}\n", mode=0o644)
+        self.plant(".claude.json", '{"hasCompletedOnboarding": true, "userID": "{}"}\n')
+
+
+def _variables(attribute: str) -> Callable[[World], None]:
+    """A provider for what is found by the variables that the service itself names."""
+
+    def provide(world: World) -> None:
+        world.environ.update(getattr(world.services, attribute).environment())
+
+    return provide
+
+
+def _link(world: World, name: str, target: Path) -> None:
+    path = world.runtime / name
+    users.directory(path.parent, world.user)
+    if not path.is_symlink():
+        path.symlink_to(target)
+
+
+def _wayland(world: World) -> None:
+    _link(world, "wayland-0", world.services.compositor.socket)
+    world.environ["WAYLAND_DISPLAY"] = "wayland-0"
+
+
+def _audio(world: World) -> None:
+    sound = world.services.sound
+    _link(world, "pulse/native", sound.pulse)
+    if sound.pipewire:
+        _link(world, "pipewire-0", sound.pipewire)
+
+
+def _system_bus(world: World) -> None:
+    world.environ["DBUS_SYSTEM_BUS_ADDRESS"] = world.services.system_bus.address
+
+
+def _certificates(world: World) -> None:
+    world.mounts.bind(world.services.https.certificates, Path("/etc/ssl/certs"))
+    _hosts(world)
+
+
+def _hosts(world: World) -> None:
+    world.mounts.bind(world.services.https.hosts, Path("/etc/hosts"))
+
+
+def _nix(world: World) -> None:
+    daemon = world.services.nix_daemon
+    world.mounts.bind(daemon.socket_directory, Path("/nix/var/nix/daemon-socket"))
+
+
+def _device(path: str, remedy: str) -> Callable[[World], None]:
+    def provide(_world: World) -> None:
+        if not Path(path).exists():
+            raise HarnessError(f"this machine has no {path}", remedy)
+
+    return provide
+
+
+# Row → what lets a host have its resource. Everything else of a row is in every home (see _furnish).
+PROVIDERS: Mapping[str, Callable[[World], None]] = {
+    "ssh-agent": _variables(NEEDS["ssh-agent"]),
+    "x11": _variables(NEEDS["x11"]),
+    "wayland": _wayland,
+    "audio": _audio,
+    "gpu": _device("/dev/dri", "sudo modprobe vgem"),
+    "dbus-session": _variables(NEEDS["dbus-session"]),
+    "dbus-system": _system_bus,
+    "nix-store": _nix,
+    "nix-commands": _nix,
+    "tls": _certificates,
+    "dns": _hosts,
+    "kvm": _device("/dev/kvm", "run where virtualisation is nested, or on bare metal"),
+}
