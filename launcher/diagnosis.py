@@ -133,20 +133,28 @@ def _contained(container: str, said: str) -> LauncherError:
 
 def _gone(said: str, project: str) -> LauncherError | None:
     """What was there when it was planned, and was not when it was to be mounted."""
-    for words in ("Can't find source path ", "Can't get type of source ", "Can't chdir to "):
-        _, found, rest = said.partition(words)
-        path, _, why = rest.rpartition(": ")
-        if not found or not path:
-            continue
-        if inside(path, project) and "No such file" in why:
-            return UserError(
-                f"{printable(path)} went away while the sandbox was being built",
-                "look where PROJECT is now, and start again",
-            )
-        return HostError(
-            f"{printable(path)} cannot be mounted: {why}", "start again; if it stays so, look at its mode"
+    path, why = _source(said)
+    if not path:
+        return None
+    if inside(path, project) and ("No such file" in why or "in mount table" in why):
+        return UserError(
+            f"{printable(path)} went away while the sandbox was being built",
+            "look where PROJECT is now, and start again",
         )
-    return None
+    return HostError(
+        f"{printable(path)} cannot be mounted: {printable(why)}",
+        "start again; if it stays so, look at its mode",
+    )
+
+
+def _source(said: str) -> tuple[str, str]:
+    """The source that bubblewrap could not mount, and why; two empty strings when it is about no source."""
+    for words in ("Can't find source path ", "Can't get type of source ", "Can't chdir to "):
+        path, _, why = said.partition(words)[2].rpartition(": ")
+        if path:
+            return path, why
+    both, _, why = said.partition("Can't bind mount /oldroot")[2].rpartition(": ")
+    return both.partition(" on /newroot")[0], why
 
 
 def _arguments(said: str) -> LauncherError | None:
