@@ -49,8 +49,9 @@ def plan(context: Context) -> Plan:
     return resolve(context)
 
 
-def execute(context: Context, plan: Plan, say: Say) -> int:
-    """Prepare the host, start the sandbox, attend it, and say what changed among the host-triggers.
+def execute(context: Context, plan: Plan, say: Say, *, at_end: Say | None = None) -> int:
+    """Prepare the host, start the sandbox, attend it, and say what changed among the host-triggers (to
+    `at_end`, where that is somebody else).
 
     Returns the agent's exit status. Raises HostError for what this machine lacks, SandboxError when the
     start failed.
@@ -77,16 +78,16 @@ def execute(context: Context, plan: Plan, say: Say) -> int:
             on_built=lambda: say(*said, *earlier),  # not before: a start that fails says two lines, the error
         )
     except SandboxError as error:
-        from launcher import diagnosis
         say(*earlier)
         for watched in watching:
             watched.cancel()
+        from launcher import diagnosis
         from launcher.host.confinement import confinement
 
         raise diagnosis.explain(error, confinement(host.environ), plan.project) or error from error
     finally:
         for watched in watching:
-            say(*watched.finish())
+            (at_end or say)(*watched.finish())
 
 
 def begin(context: Context, plan: Plan, watching: list[Watching]) -> list[str]:

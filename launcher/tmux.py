@@ -1,235 +1,170 @@
-"""`--tmux`: the agent in a tmux session that outlives its terminal (tmux(1); seeds, "tmux mode").
+"""`--tmux`: the agent in a tmux session that outlives its terminal (tmux(1)).
 
 Server and client are both inside, in two sandboxes. A tmux client obeys its server (`detach-client -E CMD`
-runs CMD where
-the client is), so a client outside would let the agent out; a server outside whose socket is inside would,
-too.
+runs CMD where the client is), so a client outside would let the agent out; a server outside whose socket is
+inside would, too.
 
-    claude-sandbox --tmux P ──┬─ holder, in the background: attends the sandbox with the server and the agent
-                              └─ a second sandbox of the same Plan, with the client; the next `--tmux P`
-                              starts only this
-
-Whether a server runs is asked of a lock in the project's state directory, never of P/.tmux, which the agent
-can write.
+    claude-sandbox --tmux P ──┬─ holder (holder.py), in the background: attends the sandbox with the server
+                              │  and the agent
+                              └─ a sandbox with the client, a terminal, and the project read-only for the
+                                 socket's sake; the next `--tmux P` starts only this
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 
 from launcher import launch
-from launcher.errors import HostError, LauncherError, SandboxError, UserError
+from launcher.errors import HostError, UserError
+from launcher.holder import Holder
 from launcher.missing import Missing
 from launcher.plan import places
+from launcher.plan.model import Mount
+from launcher.request import Request
+from launcher.spec.table import ROWS
+from launcher.tmux_files import ATTACH, RUNS, SERVE, make_directory
 from launcher.untrusted import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from launcher.launch import Say
     from launcher.plan.context import Context
+    from launcher.plan.model import Plan
 
 # By /project, which is short: a socket's path is at most 107 bytes (unix(7)), a project's may be longer.
 SOCKET = f"{places.PROJECT}/.tmux/socket"
 CONF = f"{places.PROJECT}/.tmux/tmux.conf"
-SESSION = "sandbox"
-
-DEFAULT_CONF = """\
-# tmux inside claude-sandbox. Made once; yours to edit.
-set -g default-terminal "tmux-256color"
-set -g history-limit 50000
-set -g mouse on
-set -g escape-time 10
-set -g focus-events on
-# The window keeps the project's name: the session reads sandbox:NAME.
-set -g automatic-rename off
-set -g allow-rename off
-# Orange: not a tmux of the host.
-set -g status-style "bg=colour208,fg=colour16"
-set -g status-left "[sandbox:#W] "
-set -g status-left-length 40
-"""
-
-# Server and session; "up" tells the holder's parent; ends with the server.
-SERVE = (
-    'set -e; tmux -S "$1" -f "$2" new-session -d -s "$3" -n "$4" -c "$5" -- "${@:6}"; '
-    'echo up; exec >/dev/null; set +e; tmux -S "$1" wait-for claude-sandbox-ends; exit 0'
-)
 
 
 def run(context: Context, say: Say) -> int:
-    """Start the session unless it runs, and attach to it. Raises UserError, HostError."""
-    if not (os.isatty(0) and os.isatty(1)):
-        raise UserError("--tmux needs a terminal", "leave --tmux out in scripts and pipes")
-    if "tmux" not in context.host.programs:
-        tmux = Missing(what="tmux", program="tmux", why="it is not on PATH", required=True)
-        raise HostError("--tmux: tmux is not installed", tmux.fix)
-    name = _window(context.subject.path)
-    _make_directory(context)
-    lock = _lock_file(context)
-    try:
-        if _locked(lock):
-            _hold(context, name)
-        elif context.request.args:
-            say(f"claude-sandbox: sandbox:{printable(name)} runs already: its agent keeps its arguments")
-    finally:
-        os.close(lock)  # a flock goes with its last descriptor: from here on the holder alone has one
-    status = _attach(context, say)
-    _afterwards(context, name, say)
+    """Start the session unless it runs, and attach to it. Returns 0 when it goes on, the agent's status at
+    its end. Raises UserError, HostError, SandboxError.
+    """
+    _check(context)
+    make_directory(context)
+    holder = Holder(context.subject.state)
+    name = _name(context.subject.path)
+    tell: Say = (lambda *_: None) if context.request.quiet else say
+    status = 0
+    for _attempt in range(3):  # a session may end while we are on our way to it
+        started = _start(context, holder, name, say, tell)
+        status = _client(context, ATTACH, tty=True)
+        if _client(context, RUNS, tty=False) == 0:
+            tell(f"claude-sandbox: sandbox:{name} goes on; the same command attaches to it again")
+            return status
+        ended = holder.ended(say)
+        if started or status == 0:
+            return ended
     return status
 
 
-def _lock_file(context: Context) -> int:
-    return os.open(f"{context.subject.state}/tmux.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _start(context: Context, holder: Holder, name: str, say: Say, tell: Say) -> bool:
+    """See to it that a session runs; whether it is a new one."""
+    flags = _flags(context.request)
+    with holder:
+        if not holder.free():
+            kept = holder.flags()
+            if flags and flags != kept:
+                raise UserError(
+                    f"sandbox:{name} runs already, with {printable(kept) or 'no flags'}",
+                    "attach with the same flags or with none; other ones need its end first",
+                )
+            holder.watch()
+            tell(f"claude-sandbox: sandbox:{name} runs already, attaching")
+            if context.request.args:
+                say("claude-sandbox: its agent keeps the arguments that it was started with")
+            return False
+        plan = launch.plan(context)
+        if not context.request.quiet:
+            say(launch.banner(plan, context.host.home))
+        words = (SOCKET, CONF, _drawn(name), _window(name))
+        command = ("bash", "-p", "-c", SERVE, "claude-sandbox", *words, *plan.command)
+        quiet = context.replace(request=context.request.replace(quiet=True))
+        holder.start(quiet, plan.replace(command=command), flags, say)
+        return True
 
 
-def _window(project: str) -> str:
-    """The project's name as a window's: tmux keeps dots, colons and blanks there (in a session's name it
-    would not).
+def _check(context: Context) -> None:
+    if not (os.isatty(0) and os.isatty(1)):
+        raise UserError("--tmux needs a terminal", "leave --tmux out in scripts and pipes")
+    if context.host.environ.get("TERM") == "dumb":
+        raise UserError("--tmux needs a terminal that can draw: TERM is dumb", "leave --tmux out here")
+    if "tmux" not in context.host.programs:
+        tmux = Missing(what="tmux", program="tmux", why="it is not on PATH", required=True)
+        raise HostError("--tmux: tmux is not installed", tmux.fix)
+
+
+# -- names
+
+
+def _name(project: str) -> str:
+    """The project's name, with `?` for what no terminal shows. A window's name may hold dots, colons and
+    blanks; in a session's tmux replaces them.
     """
     return "".join(c if c.isprintable() else "?" for c in os.path.basename(project))
 
 
-def _locked(lock: int) -> bool:
-    """Take the lock. False when a holder has it: its session runs."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def _word(text: str) -> str:
+    """A word for tmux's command line, where a `;` at the end would end the command."""
+    return text[:-1] + "\\;" if text.endswith(";") else text
 
 
-def _report(context: Context) -> str:
-    return f"{context.subject.state}/tmux-report"
+def _window(name: str) -> str:
+    """For `new-session -n`, which expands formats: `##` is `#`, but before `[` all stays (format.c)."""
+    import re
+
+    return _word(re.sub(r"#+(?![#\[])", lambda run: run[0] * 2, name))
 
 
-def _hold(context: Context, name: str) -> None:
-    """Fork the holder, which keeps the (inherited) lock as long as its sandbox runs, and wait until the
-    session is up.
+def _drawn(name: str) -> str:
+    """For a status line, which draws `##` as `#` and takes `#[` for a style."""
+    return _word(f"sandbox:{name.replace('#', '##')}")
+
+
+def _flags(request: Request) -> str:
+    """What decides about the sandbox, as it would be typed."""
+    switches = {"--shell": request.shell, "--no-network": not request.network, "--protect": request.protect}
+    words = [name for name, on in switches.items() if on]
+    words += [f"--with {row}" for row in sorted(request.also)]
+    words += [f"--without {row}" for row in sorted(request.without)]
+    words += [f"--env {name}" for name in sorted(request.env)]
+    words += [f"--share {share.path}:{share.mode}" for share in request.shares]
+    return " ".join(words)
+
+
+# -- the client
+
+
+def _client(context: Context, script: str, *, tty: bool) -> int:
+    """Run a script of tmux clients in a sandbox for them; its status."""
+    from launcher.backends import bubblewrap
+    from launcher.run.session import run
+
+    plan = _client_plan(context).replace(command=("bash", "-p", "-c", script, "tmux", SOCKET))
+    return run(bubblewrap.render(plan, context.host, tty=tty), on_ready=lambda: None)
+
+
+def _client_plan(context: Context) -> Plan:
+    """A sandbox that gives the agent, whose word the client obeys, nothing that it does not have.
+
+    Read-only: what is planted from here would be seen by nobody once the holder has compared and gone.
     """
-    # Decided here, where an error can still be seen at once.
-    plan = launch.plan(context)
-    command = ("/bin/bash", "-c", SERVE, "tmux", SOCKET, CONF, SESSION, name, plan.cwd, *plan.command)
-    report = os.open(
-        _report(context), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600
+    kept = ("locale", "timezone", "nix-store")
+    without = frozenset(row for row, (_, _, optional, *_) in ROWS.items() if optional and row not in kept)
+    request = Request(  # noqa: S604  (a sandbox's shell)
+        backend=context.request.backend,
+        project=context.request.project,
+        shell=True,
+        network=False,
+        without=without,
     )
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        status = 125
-        try:
-            os.setsid()
-            os.close(read)
-            null = os.open("/dev/null", os.O_RDWR)
-            for number, target in ((null, 0), (write, 1), (report, 2)):
-                os.dup2(number, target)
-            os.close(write)
-            quiet = context.replace(request=context.request.replace(quiet=True))
-            status = launch.execute(quiet, plan.replace(command=command), _to_stderr)
-        except LauncherError as error:
-            _to_stderr(f"claude-sandbox: {error.what}", f"  {error.hint}")
-        finally:
-            os._exit(status)
-    os.close(write)
-    os.close(report)
-    with open(read, "rb") as pipe:
-        up = pipe.readline()
-    if up != b"up\n":
-        os.waitpid(pid, 0)
-        with open(_report(context), errors="replace") as file:
-            said = [line.strip() for line in file.read(4096).splitlines() if line.strip()]
-        raise SandboxError(
-            said[0] if said else "the tmux session did not start",
-            said[-1] if said else f"see {_report(context)}",
-        )
-
-
-def _attach(context: Context, say: Say) -> int:
-    """Attach with a client in a sandbox of its own."""
-    plan = launch.plan(context)
-    term = context.host.environ.get("TERM", "")
-    environment = dict(plan.environment)
-    if not _has_terminfo(term):
-        environment["TERM"] = "xterm-256color"  # tmux refuses a terminal that it has no description of
-    command = ("tmux", "-S", SOCKET, "attach-session", "-t", f"={SESSION}")
-    return launch.execute(context, plan.replace(command=command, environment=tuple(environment.items())), say)
-
-
-def _has_terminfo(term: str) -> bool:
-    places_of = ("/usr/share/terminfo", "/lib/terminfo", "/usr/lib/terminfo", "/etc/terminfo")
-    return bool(term) and "/" not in term and any(os.path.exists(f"{p}/{term[0]}/{term}") for p in places_of)
-
-
-def _to_stderr(*lines: str) -> None:
-    """The holder's own voice: into its report."""
-    for line in lines:
-        os.write(2, f"{printable(line)}\n".encode())
-
-
-def _afterwards(context: Context, name: str, say: Say) -> None:
-    """After the client: say that the session goes on, or what its holder has reported at its end."""
-    lock = _lock_file(context)
-    try:
-        if not _ended(lock):
-            say(f"claude-sandbox: sandbox:{printable(name)} goes on; the same command attaches to it again")
-            return
-        with open(_report(context), errors="replace") as file:
-            say(*file.read(65536).splitlines())
-    except OSError:
-        pass
-    finally:
-        os.close(lock)
-
-
-def _ended(lock: int) -> bool:
-    """Whether the holder lets go of the lock within a moment: it unwinds after the client has seen the
-    session end.
-    """
-    import time
-
-    for _ in range(20):
-        if _locked(lock):
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def _make_directory(context: Context) -> None:
-    """P/.tmux and its tmux.conf, made once; never through a link, which a former agent may have
-    left there.
-    """
-    project = os.open(context.subject.path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        if ".tmux" not in os.listdir(project):
-            os.mkdir(".tmux", 0o700, dir_fd=project)
-        try:
-            directory = os.open(".tmux", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=project)
-        except OSError:
-            raise UserError(
-                f"{context.subject.path}/.tmux is not a directory", "remove it: --tmux keeps its state there"
-            ) from None
-        _make_conf(directory)
-    except OSError as error:
-        raise HostError(
-            f"{context.subject.path}/.tmux cannot be made: {error.strerror}",
-            "free space there, or mend its mode",
-        ) from error
-    finally:
-        os.close(project)
-    if context.subject.git:
-        from launcher.exclude import exclude
-
-        exclude(context.subject.git, ".tmux/")
-
-
-def _make_conf(directory: int) -> None:
-    try:
-        conf = os.open(
-            "tmux.conf", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=directory
-        )
-        os.write(conf, DEFAULT_CONF.encode())
-        os.close(conf)
-    except FileExistsError:
-        pass
-    finally:
-        os.close(directory)
+    bare = context.replace(
+        request=request,
+        host=context.host.replace(agent=None),
+        subject=context.subject.replace(git=None, triggers=()),
+    )
+    plan = launch.plan(bare)
+    path = context.subject.path
+    project = Mount(kind="bind", source=path, target=places.PROJECT, mode="ro")
+    mounts = (*(m for m in plan.mounts if m.source != path), project)
+    return plan.replace(mounts=mounts, cwd=places.PROJECT)

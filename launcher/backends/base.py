@@ -10,12 +10,14 @@ class Launch(Record):
     """How to start one sandbox. Rendering it touches nothing.
 
     `argv` may hold placeholders `{NAME}`, each a whole argument: the number of the inherited descriptor from
-    which the program
-    reads `data[NAME]`; {control} and {report} are those of the inner stage (see run/inner.py).
+    which the program reads `data[NAME]`; {control}, {stderr} and {terminal} are those of the inner stage (see
+    run/inner.py). `args_option`: the program's option that takes the options before `--` from a descriptor,
+    NUL-separated: then `ps` shows a line, not a page.
     """
 
     argv: tuple[str, ...]
     environment: tuple[tuple[str, str], ...]
     data: tuple[tuple[str, bytes], ...] = ()
     proxies: tuple[BusProxy, ...] = ()
+    args_option: str = ""
     covers: tuple[tuple[str, str], ...] = ()  # see run/cover.py

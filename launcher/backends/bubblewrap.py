@@ -38,6 +38,7 @@ def render(plan: Plan, host: Host, *, tty: bool) -> Launch:
         "--chdir", plan.cwd,
         "--seccomp", "{seccomp}",
         "--die-with-parent",
+        "--new-session",  # the inner stage leads it: no `setsid` needs to be executed
         "--",
         *inner(plan.command, tty=tty),
     ]  # fmt: skip
@@ -46,6 +47,7 @@ def render(plan: Plan, host: Host, *, tty: bool) -> Launch:
         environment=plan.environment,
         data=tuple(data),
         proxies=plan.proxies,
+        args_option="--args",
         covers=plan.covers,
     )
 

@@ -147,17 +147,20 @@ def _etc() -> Offer:
     """The spec's list, as far as it is here. A link into /usr stays one (ICU reads the time zone from the
     link).
     """
+    there = {entry.name: entry.is_symlink() for entry in os.scandir("/etc")}
     entries = []
     for name in (n for names in ETC.values() for n in names):
+        top, _, below = name.partition("/")
+        if top not in there:
+            continue
         path = f"/etc/{name}"
-        target = os.readlink(path) if os.path.islink(path) else ""
+        target = os.readlink(path) if (os.path.islink(path) if below else there[top]) else ""
         resolved = os.path.normpath(os.path.join("/etc", os.path.dirname(name), target)) if target else ""
         if resolved.startswith("/usr/") and os.path.exists(resolved):
             entries.append(Entry(name=path, kind="link", source=target))
         elif (kind := kind_of(path)) in ("file", "dir") and os.access(path, os.R_OK):
-            entries.append(
-                Entry(name=path, kind="dir" if kind == "dir" else "file", source=os.path.realpath(path))
-            )
+            real = os.path.realpath(path) if below or target else path
+            entries.append(Entry(name=path, kind="dir" if kind == "dir" else "file", source=real))
     return Offer(entries=tuple(entries), shown=f"{len(entries)} entries of /etc")
 
 

@@ -83,6 +83,12 @@ class Session:
         ends = {CONTROL: self.stage.inside, STDERR: stderr, TERMINAL: self.console.slave}
         keep = [*numbers.values(), *(number for number in ends.values() if number >= 0)]
         argv = substituted(launch.argv, {f"{{{name}}}": number for name, number in numbers.items()}, ends)
+        if launch.args_option:
+            at = argv.index("--")
+            options = staged("args", b"".join(os.fsencode(word) + b"\0" for word in argv[1:at]))
+            numbers["args"] = options
+            keep.append(options)
+            argv = (argv[0], launch.args_option, str(options), *argv[at:])
         self.process = spawn(
             argv, dict(launch.environment), stdio=(stdin, stdout, log), keep=keep, covers=launch.covers
         )

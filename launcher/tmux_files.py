@@ -1,0 +1,154 @@
+"""PROJECT/.tmux, and the shell scripts that run tmux inside.
+
+What the launcher itself does there follows no link: a former agent may have left one.
+"""
+
+from __future__ import annotations
+
+import os
+
+from launcher.errors import HostError, UserError
+from launcher.untrusted import DIRECTORY, mode_of, printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from launcher.plan.context import Context
+
+DEFAULT_CONF = """\
+# tmux inside claude-sandbox: made once, yours to edit.
+# Attach with `claude-sandbox --tmux PROJECT`, never with `tmux -S .tmux/socket`: a tmux client runs what its
+# server tells it to, and this server is the agent's.
+set -g default-terminal "tmux-256color"
+if-shell "! infocmp tmux-256color >/dev/null 2>&1" 'set -g default-terminal "screen-256color"'
+set -ga terminal-overrides ",*:Tc"
+set -g history-limit 50000
+set -g mouse on
+set -s escape-time 10
+set -g focus-events on
+# The window keeps the project's name: it reads sandbox:NAME.
+set -g automatic-rename off
+set -g allow-rename off
+set -g set-titles on
+set -g set-titles-string "#S:#W"
+# Orange: not a tmux of the host.
+set -g status-style "bg=colour208,fg=colour16"
+set -g status-left "[#{@sandbox}] "
+set -g status-left-length 60
+"""
+
+# $1 socket, $2 configuration, $3 the name as status lines draw it, $4 as a window's, the agent's argv. Its
+# words go by a file: a command given to tmux ends at a `;`, and at 16 KiB. The pane is the agent itself, no
+# shell around it: tmux continues it when it stops itself.
+# - Stdin ends with the launcher that starts us, unless it has seen that the session is up.
+# - The pane outlives the agent for as long as it takes to ask how it ended (its terminal's end of file may come
+#   before the signal that says so), and what it said last.
+# - A session that is killed sends the agent SIGHUP: the sandbox waits a little for it to heed that.
+SERVE = r"""
+_tmux() { tmux -u -S "$_socket" "$@"; }
+_socket=$1 _conf=$2 _drawn=$3 _window=$4
+shift 4
+{ read -r _ || kill -KILL "$$"; } <&0 >/dev/null 2>&1 &
+exec </dev/null
+printf '%s\0' "$@" >/tmp/.agent
+_pane=$(_tmux -f "$_conf" set-option -g @sandbox "$_drawn" \; \
+  new-session -d -s sandbox -n "$_window" -P -F '#{pane_id} #{pane_pid}' \
+    bash -p -c 'mapfile -d "" -t _words </tmp/.agent
+      rm /tmp/.agent
+      unset OLDPWD
+      export -n PWD
+      declare -a SHLVL
+      exec "${_words[@]}" ' \; \
+  set-option -s exit-empty on \; set-option -qg remain-on-exit-format '' \; \
+  set-option -p remain-on-exit on \; set-hook -p pane-died 'wait-for -S claude-sandbox-ends') || exit
+_pid=${_pane#* } _pane=${_pane% *}
+trap '_tmux kill-server 2>/dev/null' TERM HUP INT QUIT
+echo up
+exec >/dev/null
+_ask() {
+  IFS=: read -r _dead _status _signal < <(
+    _tmux display-message -p -t "$_pane" '#{pane_dead}:#{pane_dead_status}:#{pane_dead_signal}' 2>/dev/null
+  )
+}
+while
+  _tmux wait-for claude-sandbox-ends 2>/dev/null &
+  wait "$!"
+  _ask && [[ $_dead == 0 ]]
+do :; done
+if [[ $_dead == 1 ]]; then
+  for ((_turn = 0; _turn < 20; _turn++)); do
+    [[ $_status$_signal ]] && break
+    sleep 0.01
+    _ask
+  done
+  [[ $_status == 0 ]] || _tmux capture-pane -p -t "$_pane" >&2
+else
+  _signal=1
+fi
+_tmux kill-server 2>/dev/null
+for ((_turn = 0; _turn < 40; _turn++)); do
+  kill -0 "$_pid" 2>/dev/null || break
+  sleep 0.05
+done
+exit "${_status:-$((128 + ${_signal:-127}))}"
+"""
+
+# Asked first: `attach-session` alone would start a server. -E: what the client's environment lacks stays in the session's.
+ATTACH = r"""
+tmux -S "$1" list-sessions >/dev/null 2>&1 || exit
+infocmp "${TERM:-none}" >/dev/null 2>&1 || export TERM=xterm-256color
+exec tmux -u -S "$1" attach-session -E
+"""
+RUNS = 'tmux -S "$1" list-sessions >/dev/null 2>&1'
+
+
+def make_directory(context: Context) -> None:
+    """P/.tmux and its tmux.conf, made once. Raises UserError when something else has their names."""
+    path = f"{context.subject.path}/.tmux"
+    try:
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            pass
+        try:
+            directory = os.open(path, DIRECTORY)
+        except NotADirectoryError:  # what O_NOFOLLOW with O_DIRECTORY says of a symlink, too
+            raise UserError(
+                f"{printable(path)} is not a directory", "remove it: --tmux keeps its state there"
+            ) from None
+        try:
+            _make(directory, ".gitignore", "*\n")
+            _make(directory, "tmux.conf", DEFAULT_CONF)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise HostError(
+            f"{printable(path)} cannot be made: {error.strerror}", "free space there, or mend its mode"
+        ) from error
+    if mode_of(f"{path}/tmux.conf") & 0o170000 != 0o100000:
+        raise UserError(f"{printable(path)}/tmux.conf is not a regular file", "remove it, or copy it there")
+    _exclude(context)
+
+
+def _make(directory: int, name: str, content: str) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        file = os.open(name, flags, 0o644, dir_fd=directory)
+    except FileExistsError:
+        return
+    try:
+        os.write(file, content.encode())
+    finally:
+        os.close(file)
+
+
+def _exclude(context: Context) -> None:
+    """Keep .tmux out of the user's commits, in PROJECT's repository or the one around it."""
+    from launcher.exclude import exclude
+
+    found = context.subject.git
+    if found and not found.common_dir and found.enclosing:
+        from launcher import git
+
+        found = git.layout(found.enclosing, home=context.host.home)
+    if found:
+        exclude(found, ".tmux/")
