@@ -417,11 +417,15 @@ def make_missing(found: GitLayout) -> None:
 def _make(root: str, path: str) -> None:
     from launcher.errors import HostError, UserError
 
-    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        what = f"{printable(root)} cannot be opened any more: {error.strerror}"
+        raise UserError(what, "look where PROJECT is now, and start again") from error
     try:
         for part in path[len(root) :].strip("/").split("/"):
             if not _there(part, fd):
-                os.mkdir(part, 0o755, dir_fd=fd)
+                _mkdir(part, fd)
             below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
             os.close(fd)
             fd = below
@@ -435,6 +439,13 @@ def _make(root: str, path: str) -> None:
         raise HostError(what, "make that directory yourself, or free some space") from error
     finally:
         os.close(fd)
+
+
+def _mkdir(name: str, directory: int) -> None:
+    try:
+        os.mkdir(name, 0o755, dir_fd=directory)
+    except FileExistsError:
+        return  # another start at the same moment
 
 
 def _there(name: str, directory: int) -> bool:

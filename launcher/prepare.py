@@ -7,6 +7,7 @@ nothing here follows one.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from launcher import git, state
@@ -14,6 +15,7 @@ from launcher.errors import HostError
 from launcher.plan.context import Context
 from launcher.plan.model import Plan
 from launcher.spec.table import CLAUDE_PRIVATE, CLAUDE_SETTINGS
+from launcher.untrusted import printable
 
 
 def prepare(context: Context, plan: Plan) -> None:
@@ -33,9 +35,12 @@ def prepare(context: Context, plan: Plan) -> None:
             empty = [(name, kind, content) for name, kind, content, create in CLAUDE_SETTINGS if create]
             _make_missing(context.offer("claude-config").entries[0].source, empty)
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise HostError(
-            f"~/.claude cannot be prepared: {error.strerror}: {error.filename}",
-            "free space there, or mend its mode",
+            f"{printable(str(error.filename))} cannot be made: {error.strerror}",
+            "free some space there"
+            if full
+            else "mend the owner and the mode, or start without the login: --without claude-config",
         ) from error
     if "claude-json" in granted:
         copy = state.claude_json(context.subject.state, context.offer("claude-json").entries[0].source)
@@ -47,13 +52,21 @@ def prepare(context: Context, plan: Plan) -> None:
 
 
 def _make_missing(directory: str, wanted: list[tuple[str, str, str]]) -> None:
-    """Make what is missing, empty: what is there is a mount point inside, and cannot be planted."""
+    """Make what is missing, empty: what is there is a mount point inside, and cannot be planted.
+
+    Raises OSError with the whole path.
+    """
     base = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         there = set(os.listdir(base))
         for name, kind, content in wanted:
             if name not in there:
-                _make(name, kind, content, base)
+                try:
+                    _make(name, kind, content, base)
+                except FileExistsError:
+                    continue  # another start at the same moment
+                except OSError as error:
+                    raise OSError(error.errno, error.strerror, f"{directory}/{name}") from error
     finally:
         os.close(base)
 
@@ -65,5 +78,8 @@ def _make(name: str, kind: str, content: str, base: int) -> None:
     file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=base)
     try:
         os.write(file, content.encode())
+    except OSError:
+        os.unlink(name, dir_fd=base)  # empty, it would be taken for settings that are broken
+        raise
     finally:
         os.close(file)

@@ -8,6 +8,7 @@ import os
 import time
 
 from launcher import runs, watch
+from launcher.errors import HostError
 from launcher.spec.table import CLAUDE_PLANTED, CLAUDE_SETTINGS, TRIGGERS
 from launcher.untrusted import expand, mode_of, printable
 
@@ -63,8 +64,11 @@ class Watching:
         taken = self._run.snapshot
         found = watch.changes(taken)
         found += watch.planted(self._subject.path, taken.taken_ns)
-        runs.finish(self._run, found)
         said = watch.report(found, self._subject.path)
+        try:
+            runs.finish(self._run, found)
+        except HostError as error:  # an agent that fills the disk silences nothing
+            return [*said, f"claude-sandbox: {error.what}", f"  {error.hint}", *self._take_away()]
         if not os.path.isdir(self._subject.path):
             gone = printable(self._subject.path)
             said = [f"claude-sandbox: {gone} is not there any more: what changed in it was not looked at"]
