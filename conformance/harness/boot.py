@@ -121,7 +121,6 @@ class Boots:
     """The shared sandboxes of a test run (of each of its workers), by backend and variant."""
 
     user: User
-    evidence: Path
     command: Sequence[str] = ()
     on_start: Callable[[Start], None] = lambda _start: None
     services: Services = field(init=False)
@@ -184,7 +183,7 @@ class Boots:
     def _start(self, backend: str, variant: Variant, rows: Iterable[str]) -> Sandbox:
         began = time.monotonic()
         world = self.world(rows, bare=variant.bare)
-        transcript = self.evidence / f".transcript-{backend}-{variant.name}-{os.getpid()}"
+        transcript = self.services.directory / f"transcript-{backend}-{variant.name}"
         preparing = time.monotonic() - began
         sandbox = self.sandbox(backend, world, flags=variant.flags, transcript=transcript)
         self.on_start(

@@ -74,6 +74,11 @@ class Cell:
         )
 
     @property
+    def means_id(self) -> str:
+        """The same for a check of the means: `bubblewrap-ssh-agent-means[no-network]`."""
+        return f"{self.backend}-{self.row}-means{'' if self.variant == DEFAULT else f'[{self.variant}]'}"
+
+    @property
     def directory(self) -> str:
         """Its name as a directory's: as in `bubblewrap-no-network-ssh-agent`."""
         return "-".join([self.backend, *([] if self.variant == DEFAULT else [self.variant]), self.row])

@@ -30,9 +30,9 @@ def problems(spec: Spec, checks: Sequence[Check], chosen: Sequence[Cell], *, com
         for cover in check.covers:
             found += [f"{check.where}: {check.name}: {wrong}" for wrong in wrongs(spec, cover)]
     if complete:
-        missed = [cell.id for cell in chosen if not any(c.fits(cell) for k in checks for c in _promises(k))]
+        missed = [cell for cell in chosen if not any(c.fits(cell) for k in checks for c in _promises(k))]
         if missed:
-            found.append(f"cells that nothing proves: {', '.join(missed)}")
+            found.append(f"cells that nothing proves: {_listed(missed)}")
     return found
 
 
@@ -76,6 +76,14 @@ def _twice(checks: Sequence[Check]) -> Iterable[str]:
 def _promises(check: Check) -> Iterable[Cover]:
     """A cell is proven by what it promises; how that is kept comes on top."""
     return (cover for cover in check.covers if not cover.means)
+
+
+def _listed(cells: Sequence[Cell]) -> str:
+    """As in `bubblewrap-home-own (default, no-network), bubblewrap-home-absent (off)`."""
+    under: dict[str, list[str]] = {}
+    for cell in cells:
+        under.setdefault(f"{cell.backend}-{cell.row}-{cell.word}", []).append(cell.variant)
+    return ", ".join(f"{name} ({', '.join(names)})" for name, names in under.items())
 
 
 def _near(name: str, names: Iterable[str]) -> str:

@@ -66,6 +66,7 @@ class Conformance:
         self.boot_records: list[dict[str, Any]] = []
         self.problems: list[str] = []
         self.collected = False
+        self.from_workers = False
 
     # -------------------------------------------------------------------------------------- collection
 
@@ -77,7 +78,7 @@ class Conformance:
         if "cell" not in metafunc.fixturenames:
             return
         params = [
-            pytest.param((cell, cover), id=check_id(cell, cover), marks=pytest.mark.xdist_group(group(cell)))
+            pytest.param((cell, cover), id=cell.means_id if cover.means else cell.id)
             for cover in of(metafunc.function)
             for cell in self.cells_of(cover)
         ]
@@ -116,7 +117,13 @@ class Conformance:
         )
         self.problems = gate.problems(self.spec, list(checks.values()), self.cells, complete=complete)
         if self.problems and not self.is_worker:
-            raise pytest.UsageError("\n".join(self.problems))
+            raise pytest.UsageError("the gate is shut:\n" + "\n".join(self.problems))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:  # noqa: ANN401  (xdist's)
+        from conformance.harness.schedule import ByBoot
+
+        return None if config.getoption("dist") == "each" else ByBoot(config, log, self.cells)
 
     # ------------------------------------------------------------------------------------------ a check
 
@@ -138,7 +145,6 @@ class Conformance:
             self.boots = boot.Boots(
                 user=ordinary_user(),
                 command=shlex.split(self.config.getoption("--command")),
-                evidence=self.directory / "evidence",
                 on_start=self.started.append,
             )
         return self.boots
@@ -201,7 +207,8 @@ class Conformance:
 
     def pytest_sessionstart(self) -> None:
         if not self.is_worker:
-            shutil.rmtree(self.directory / "evidence", ignore_errors=True)
+            for cell in self.cells:
+                shutil.rmtree(self.directory / "evidence" / cell.directory, ignore_errors=True)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if self.is_worker:
@@ -216,6 +223,7 @@ class Conformance:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:  # noqa: ANN401  (xdist's)
         for problem in getattr(node, "workeroutput", {}).get("conformance_problems", ()):
+            self.from_workers = True
             if problem not in self.problems:
                 self.problems.append(problem)
 
@@ -228,14 +236,12 @@ class Conformance:
             return
         if self.problems:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        for left in (self.directory / "evidence").glob(".transcript-*"):
-            left.unlink()
         if self.collected and not self.config.option.collectonly:
             matrix.write(self.directory, self.spec, self.matrix())
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         write = terminalreporter
-        if self.problems:
+        if self.problems and self.from_workers:
             write.section("the gate", sep="=", red=True)
             for problem in self.problems:
                 write.line(problem)
@@ -268,17 +274,6 @@ class Conformance:
             if name not in known:
                 there = ", ".join(known)
                 raise pytest.UsageError(f"--{what}: there is no {what} {name!r}; there are: {there}")
-
-
-def check_id(cell: Cell, cover: Cover) -> str:
-    """As in `bubblewrap-ssh-agent-forwarded[no-network]`; for the means, with `means` for the word."""
-    tag = cell.id[cell.id.index("[") :] if "[" in cell.id else ""
-    return f"{cell.backend}-{cell.row}-means{tag}" if cover.means else cell.id
-
-
-def group(cell: Cell) -> str:
-    """What one worker of xdist does: all that shares a boot."""
-    return f"{cell.backend}-{cell.variant}"
 
 
 def is_check(item: pytest.Item) -> bool:

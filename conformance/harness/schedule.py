@@ -1,0 +1,43 @@
+"""How xdist hands out checks: all of one boot to one worker, so that no sandbox is started twice.
+
+Not by xdist's own groups, which are written into node ids that pytest 9 no longer lets anyone change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from xdist.scheduler import LoadScopeScheduling
+
+from conformance.harness.cells import Cell
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def group_of(nodeid: str, groups: Sequence[tuple[str, str]]) -> str:
+    """The boot that a check's node id names, by the longest of the known (id, group); else the id itself."""
+    inside = nodeid.partition("[")[2]
+    fitting = [(len(name), group) for name, group in groups if name in inside]
+    return max(fitting)[1] if fitting else nodeid
+
+
+def groups(cells: Iterable[Cell]) -> list[tuple[str, str]]:
+    """(what a check's id holds, its group) for each cell."""
+    found = []
+    for cell in cells:
+        group = f"{cell.backend}-{cell.variant}"
+        found += [(cell.id, group), (cell.means_id, group)]
+    return found
+
+
+class ByBoot(LoadScopeScheduling):  # type: ignore[misc]
+    """One unit of work for each backend and variant; the largest first."""
+
+    def __init__(self, config: pytest.Config, log: Any, cells: Iterable[Cell]) -> None:  # noqa: ANN401
+        super().__init__(config, log)
+        self._groups = groups(cells)
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid, self._groups)
