@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 
 
 def context(request: Request, host: Host) -> Context:
-    """The Request with its paths resolved and checked, and what there is at them. Raises UserError."""
-    runtime = host.environ.get("XDG_RUNTIME_DIR", "")
-    path = project.check(request.project, home=host.home, runtime=runtime, state=host.state)
+    """The Request with its paths resolved and checked, and what there is at them; makes nothing.
+
+    Raises UserError.
+    """
+    path = project.check(request.project, home=host.home, runtime=host.runtime, state=host.state)
     shares = tuple(s.replace(path=_shared(s.path)) for s in request.shares)
     layout = git.layout(
         path,
@@ -40,7 +42,7 @@ def context(request: Request, host: Host) -> Context:
         from launcher.triggers import protected
 
         triggers = protected(path, layout)
-    subject = Subject(path=path, git=layout, state=state.project_dir(host.state, path), triggers=triggers)
+    subject = Subject(path=path, git=layout, state=state.project_path(host.state, path), triggers=triggers)
     return Context(request=request.replace(shares=shares), host=host, subject=subject)
 
 

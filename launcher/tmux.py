@@ -22,7 +22,7 @@ from launcher.plan import places
 from launcher.plan.model import Mount
 from launcher.request import Request
 from launcher.spec.table import ROWS
-from launcher.tmux_files import ATTACH, RUNS, SERVE, make_directory
+from launcher.tmux_files import ATTACH, LEADER, RUNS, SERVE, make_directory
 from launcher.untrusted import printable
 
 TYPE_CHECKING = False
@@ -77,7 +77,7 @@ def _start(context: Context, holder: Holder, name: str, say: Say, tell: Say) -> 
         plan = launch.plan(context)
         if not context.request.quiet:
             say(launch.banner(plan, context.host.home))
-        words = (SOCKET, CONF, _drawn(name), _window(name))
+        words = (SOCKET, CONF, LEADER, _drawn(name), _window(name))
         command = ("bash", "-p", "-c", SERVE, "claude-sandbox", *words, *plan.command)
         quiet = context.replace(request=context.request.replace(quiet=True))
         holder.start(quiet, plan.replace(command=command), flags, say)

@@ -36,63 +36,66 @@ set -g status-left "[#{@sandbox}] "
 set -g status-left-length 60
 """
 
-# $1 socket, $2 configuration, $3 the name as status lines draw it, $4 as a window's, the agent's argv. Its
-# words go by a file: a command given to tmux ends at a `;`, and at 16 KiB. The pane is the agent itself, no
-# shell around it: tmux continues it when it stops itself.
-# - Stdin ends with the launcher that starts us, unless it has seen that the session is up.
-# - The pane outlives the agent for as long as it takes to ask how it ended (its terminal's end of file may come
-#   before the signal that says so), and what it said last.
-# - A session that is killed sends the agent SIGHUP: the sandbox waits a little for it to heed that.
+# The pane's first process: runs the agent as a job, continues it when it was stopped (tmux would do so with a
+# process of its own), and tells SERVE its number, its status, and what a failed one had on its screen. Not by
+# tmux's hooks or #{pane_dead_status}: where tmux is built with libutempter it misses every tenth SIGCHLD
+# (tmux issue 311). End of file says that the pane was killed.
+LEADER = r"""
+mapfile -d "" -t _words </tmp/.agent
+exec {_ends}>/tmp/.ends
+unset OLDPWD
+export -n PWD
+declare -a SHLVL
+trap : INT QUIT TSTP
+set -m
+_agent() {
+  printf '%d\n' "$BASHPID" >&"$_ends"
+  exec "${_words[@]}" {_ends}>&-
+}
+(_agent)
+_status=$?
+while ((_status > 128)) && [[ $(jobs -s) ]]; do
+  fg %1 >/dev/null
+  _status=$?
+done
+printf '%d\n' "$_status" >&"$_ends"
+((_status == 0)) || tmux capture-pane -p >&"$_ends"
+"""
+
+# $1 socket, $2 configuration, $3 LEADER, $4 the name as status lines draw it, $5 as a window's, the agent's
+# argv, which goes by a file: a command given to tmux ends at a `;`, and at 16 KiB.
+# Stdin ends with the launcher that starts us, unless it has seen that the session is up.
+# A session that is killed sends the agent SIGHUP: the sandbox waits a little for it to heed that.
 SERVE = r"""
 _tmux() { tmux -u -S "$_socket" "$@"; }
-_socket=$1 _conf=$2 _drawn=$3 _window=$4
-shift 4
+_socket=$1 _conf=$2 _leader=$3 _drawn=$4 _window=$5
+shift 5
 { read -r _ || kill -KILL "$$"; } <&0 >/dev/null 2>&1 &
 exec </dev/null
 printf '%s\0' "$@" >/tmp/.agent
-_pane=$(_tmux -f "$_conf" set-option -g @sandbox "$_drawn" \; \
-  new-session -d -s sandbox -n "$_window" -P -F '#{pane_id} #{pane_pid}' \
-    bash -p -c 'mapfile -d "" -t _words </tmp/.agent
-      rm /tmp/.agent
-      unset OLDPWD
-      export -n PWD
-      declare -a SHLVL
-      exec "${_words[@]}" ' \; \
-  set-option -s exit-empty on \; set-option -qg remain-on-exit-format '' \; \
-  set-option -p remain-on-exit on \; set-hook -p pane-died 'wait-for -S claude-sandbox-ends') || exit
-_pid=${_pane#* } _pane=${_pane% *}
+mkfifo /tmp/.ends
+exec {_hold}<>/tmp/.ends {_ends}</tmp/.ends
+_tmux -f "$_conf" set-option -g @sandbox "$_drawn" \; \
+  new-session -d -s sandbox -n "$_window" bash -p -c "$_leader" \; \
+  set-option -s exit-empty on {_hold}>&- {_ends}<&- || exit
+read -r -t 10 -u "$_ends" _agent || exit
+exec {_hold}>&-
+rm /tmp/.agent /tmp/.ends
 trap '_tmux kill-server 2>/dev/null' TERM HUP INT QUIT
 echo up
 exec >/dev/null
-_ask() {
-  IFS=: read -r _dead _status _signal < <(
-    _tmux display-message -p -t "$_pane" '#{pane_dead}:#{pane_dead_status}:#{pane_dead_signal}' 2>/dev/null
-  )
-}
-while
-  _tmux wait-for claude-sandbox-ends 2>/dev/null &
-  wait "$!"
-  _ask && [[ $_dead == 0 ]]
-do :; done
-if [[ $_dead == 1 ]]; then
-  for ((_turn = 0; _turn < 20; _turn++)); do
-    [[ $_status$_signal ]] && break
-    sleep 0.01
-    _ask
-  done
-  [[ $_status == 0 ]] || _tmux capture-pane -p -t "$_pane" >&2
-else
-  _signal=1
-fi
+read -r -u "$_ends" _status || _status=129
+cat <&"$_ends" >&2
 _tmux kill-server 2>/dev/null
 for ((_turn = 0; _turn < 40; _turn++)); do
-  kill -0 "$_pid" 2>/dev/null || break
+  kill -0 "$_agent" 2>/dev/null || break
   sleep 0.05
 done
-exit "${_status:-$((128 + ${_signal:-127}))}"
+exit "$_status"
 """
 
-# Asked first: `attach-session` alone would start a server. -E: what the client's environment lacks stays in the session's.
+# Asked first: `attach-session` alone would start a server. -E: what the client's environment lacks stays in
+# the session's.
 ATTACH = r"""
 tmux -S "$1" list-sessions >/dev/null 2>&1 || exit
 infocmp "${TERM:-none}" >/dev/null 2>&1 || export TERM=xterm-256color
