@@ -75,8 +75,9 @@ def _with_host(request: Request) -> int:
         return _check(request, host)
     context = launch.context(request, host)
     if request.action == "restore":
-        from launcher import runs
+        from launcher import runs, state
 
+        state.project_dir(host.state, context.subject.path)
         out(*runs.restore(context.subject.state, context.subject.path))
         return 0
     if request.action == "explain":
@@ -87,8 +88,9 @@ def _with_host(request: Request) -> int:
         out(explain.as_json(plan) if request.json else explain.text(plan, colour=coloured))
         return 0
     if request.tmux:
-        from launcher import tmux
+        from launcher import state, tmux
 
+        state.project_dir(host.state, context.subject.path)
         return tmux.run(context, say)
     return launch.execute(context, launch.plan(context), say)
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 
+OWN = ("HOME", "XDG_RUNTIME_DIR", "CLAUDE_SANDBOX")  # true inside in one value only
+
+
 class Flag(Record):
     """`metavar` "" for a switch; "[=json]" style when the value is optional and joined by `=`."""
 
@@ -149,10 +152,13 @@ def _row(name: str, flag: str, allowed: Callable[[str], object]) -> str:
 
 def _variable(name: str) -> str:
     if not name or "=" in name or "\0" in name:
+        shown = printable(name) or "''"
         raise UserError(
-            f"--env {printable(name)} is not a variable's name",
+            f"--env {shown} is not a variable's name",
             "give the name alone; its value comes from your environment",
         )
+    if name in OWN:
+        raise UserError(f"--env {name}: the sandbox has one of its own", "leave it out")
     return name
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from launcher.host.model import Host
     from launcher.plan.model import Plan
-    from launcher.request import Request
+    from launcher.request import Request, Share
     from launcher.triggers import Watching
 
     Say = Callable[..., None]
@@ -29,7 +29,7 @@ def context(request: Request, host: Host) -> Context:
     Raises UserError.
     """
     path = project.check(request.project, home=host.home, runtime=host.runtime, state=host.state)
-    shares = tuple(s.replace(path=_shared(s.path)) for s in request.shares)
+    shares = tuple(_shared(s) for s in request.shares)
     layout = git.layout(
         path,
         home=host.home,
@@ -113,9 +113,9 @@ def banner(plan: Plan, home: str) -> str:
     return f"claude-sandbox: {plan.backend} · network {network} · {printable(where)}"
 
 
-def _shared(path: str) -> str:
-    if not os.path.exists(path):
-        raise UserError(
-            f"--share {printable(path)} does not exist", "check the path; the mode comes after it: PATH:rw"
-        )
-    return os.path.realpath(path)
+def _shared(share: Share) -> Share:
+    path = os.path.realpath(share.path)
+    if not share.path or not os.path.exists(path):
+        shown = printable(share.path) or "''"
+        raise UserError(f"--share {shown} does not exist", "check the path; the mode comes after it: PATH:rw")
+    return share.replace(path=path, link=share.path if path != os.path.abspath(share.path) else "")

@@ -23,6 +23,7 @@ def prepare(context: Context, plan: Plan) -> None:
     the way.
     """
     granted = {g.row for g in plan.rows if g.granted}
+    state.project_dir(context.host.state, context.subject.path)
     try:
         if "claude-config" in granted:
             os.makedirs(context.offer("claude-config").entries[0].source, 0o700, exist_ok=True)

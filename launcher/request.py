@@ -6,10 +6,11 @@ from launcher.record import Record
 
 
 class Share(Record):
-    """One more host path: `--share PATH[:ro|:rw]`."""
+    """One more host path: `--share PATH[:ro|:rw]`. `link`: as typed, when a symlink led to `path`."""
 
     path: str
     mode: str = "ro"
+    link: str = ""
 
 
 class Request(Record):

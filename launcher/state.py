@@ -44,12 +44,17 @@ def project_key(project: str) -> str:
     return f"{shown[-(MAX_KEY - 33) :]}={digest}"
 
 
+def project_path(state: str, project: str) -> str:
+    """Where the project's directory in `state` is, or will be."""
+    return f"{state}/{project_key(project)}"
+
+
 def project_dir(state: str, project: str) -> str:
     """The project's directory in `state`, made 0700 if need be.
 
     Raises HostError when the state is a newer program's, or cannot be written.
     """
-    path = f"{state}/{project_key(project)}"
+    path = project_path(state, project)
     try:
         os.makedirs(state, 0o700, exist_ok=True)
         check_version(state)
@@ -111,7 +116,7 @@ def write_atomic(path: str, content: bytes, mode: int = 0o600) -> None:
 
 def unwritable(path: str, error: OSError) -> HostError:
     """The two lines for a state file that cannot be written."""
-    what = f"the state file {printable(path)} cannot be written: {error.strerror or error}"
+    what = f"claude-sandbox's state {printable(path)} cannot be written: {error.strerror or error}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return HostError(what, "free some space there, or set XDG_STATE_HOME to a disk that has some")
     return HostError(what, "make that directory yours and writable, or set XDG_STATE_HOME to one that is")

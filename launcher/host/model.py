@@ -76,6 +76,7 @@ class Host(Record):
     bwrap: Bwrap | None = None
     agent: Agent | None = None
     can_cover: bool = True  # whether a process of ours may mount in a user namespace (run/cover.py)
+    runtime: str = ""  # XDG_RUNTIME_DIR, known to be the user's own; "" when there is none
     state: str = ""  # the launcher's own state directory
     notes: tuple[str, ...] = ()
 

@@ -41,6 +41,7 @@ def probe(environ: Mapping[str, str]) -> Host:
         bwrap=_bwrap(environ),
         agent=agents.find("claude", environ, home),
         can_cover=not _restricted(),
+        runtime=runtime,
         state=_state(environ, home),
         notes=(*notes, *more),
     )

@@ -8,11 +8,13 @@ from launcher.errors import UserError
 from launcher.plan import places
 from launcher.plan.context import Context
 from launcher.plan.model import Granted, Mount
-from launcher.untrusted import printable
+from launcher.untrusted import inside, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from launcher.plan.model import Mode
 
 
 def command(context: Context) -> tuple[str, ...]:
@@ -60,20 +62,33 @@ def agent_mounts(context: Context) -> Granted:
 
 
 def shares(context: Context, refused: Callable[..., str]) -> Granted:
-    """--share PATH: bound at its host path.
+    """--share PATH: bound at its host path, and under /project where it lies in PROJECT.
 
     Raises UserError when it does not exist or must not be given; a share never covers the project or a place
     of ours.
     """
     host = context.host
-    mounts = []
-    for share in context.request.shares:
+    mounts, notes = [], []
+    for share in sorted(context.request.shares, key=lambda s: s.path.count("/")):
         path = share.path
-        reason = refused(
-            path, home=host.home, runtime=host.environ.get("XDG_RUNTIME_DIR", ""), state=host.state
-        )
-        if reason or context.subject.path.startswith(path + "/"):
-            why = reason or "holds PROJECT, and would undo the protections in it"
-            raise UserError(f"--share {printable(path)} {why}", "share a directory or a file below it")
-        mounts.append(Mount(kind="bind", source=path, target=path, mode="rw" if share.mode == "rw" else "ro"))
-    return Granted(row="share", mounts=tuple(mounts))
+        reason = refused(path, home=host.home, runtime=host.runtime, state=host.state)
+        reason = reason or _covers(context, path, writable=share.mode == "rw")
+        if reason:
+            raise UserError(f"--share {printable(path)} {reason}", "share a directory or a file below it")
+        mode: Mode = "rw" if share.mode == "rw" else "ro"
+        mounts += [Mount(kind="bind", source=path, target=to, mode=mode) for to in context.both(path)]
+        if share.link:
+            notes.append(f"--share {printable(share.link)} is a symlink: inside it is {printable(path)}")
+    return Granted(row="share", mounts=tuple(mounts), note="; ".join(notes))
+
+
+def _covers(context: Context, path: str, *, writable: bool) -> str:
+    """Why a mount at `path` would undo what the sandbox has there, or ""."""
+    project = context.subject.path
+    if inside(project, path):
+        what = "is PROJECT" if path == project else "holds PROJECT"
+        return f"{what}, and would undo the protections in it"
+    if writable and inside(path, project):
+        return "lies in PROJECT, which is writable but for what is protected in it"
+    own = (places.HOME, places.PROJECT, places.RUN, context.runtime)
+    return "would cover what the sandbox has of its own there" if any(inside(p, path) for p in own) else ""
