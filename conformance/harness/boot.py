@@ -8,9 +8,10 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +24,7 @@ from conformance.harness.deadline import Deadline
 from conformance.harness.errors import ConsoleError, HarnessError, NeverStarted
 from conformance.harness.inside import Inside
 from conformance.harness.mounts import Mounts
+from conformance.harness.reaper import Reaper
 from conformance.harness.services import Services
 from conformance.harness.world import World
 from fixtures import packages, users
@@ -125,15 +127,17 @@ class Boots:
     on_start: Callable[[Start], None] = lambda _start: None
     services: Services = field(init=False)
     mounts: Mounts = field(init=False)
-    _directory: Any = field(init=False)
+    _reaper: Reaper = field(init=False)
     _running: dict[tuple[str, str], Sandbox] = field(default_factory=dict)
-    _worlds: list[World] = field(default_factory=list)
     _failed: dict[tuple[str, str], NeverStarted] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._directory = users.scratch(self.user)
+        # Sockets need a short path; and what homes lie in is hidden as the user's own home is.
+        short = users.own(Path(tempfile.mkdtemp(prefix="cs-", dir="/tmp")), self.user)
+        homes = users.own(Path(tempfile.mkdtemp(prefix="cs-", dir=self.user.home)), self.user)
+        self._reaper = Reaper(short, homes)
         self.mounts = Mounts()
-        self.services = Services(self._directory.__enter__(), self.user)
+        self.services = Services(short, homes, self.user)
 
     def get(self, backend: str, variant: Variant, rows: Iterable[str]) -> Sandbox:
         """The sandbox of this backend and variant, on a host that has what `rows` forward.
@@ -158,7 +162,6 @@ class Boots:
     def world(self, rows: Iterable[str] = (), *, bare: bool = False) -> World:
         """A new host's user, who has what `rows` forward."""
         world = World(self.services, self.mounts, bare=bare)
-        self._worlds.append(world)
         world.have(rows)
         return world
 
@@ -172,13 +175,12 @@ class Boots:
 
     def close(self) -> None:
         """End everything, and leave nothing."""
-        for sandbox in self._running.values():
-            sandbox.close()
-        self.services.close()
-        self.mounts.close()
-        for world in self._worlds:
-            world.close()
-        self._directory.__exit__(None, None, None)
+        with ExitStack() as stack:
+            stack.callback(self._reaper.close)
+            stack.callback(self.mounts.close)
+            stack.callback(self.services.close)
+            for sandbox in self._running.values():
+                stack.callback(sandbox.close)
 
     def _start(self, backend: str, variant: Variant, rows: Iterable[str]) -> Sandbox:
         began = time.monotonic()

@@ -1,18 +1,22 @@
 """Mounts that only this test run sees: what a host has at a fixed path, without changing the machine.
 
 In a mount namespace of our own (mount_namespaces(7)), which all that we start inherits and that ends with us,
-killed or not. Root makes one; an ordinary user gets one from `invoke test`, with sudo, and is told by a
-variable which it is.
+killed or not. Root makes one. For an ordinary user the test run's workers are started in one, with sudo, and
+told by a variable which it is.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import shlex
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 from fixtures.process import output
+from fixtures.users import User
 
 NAMESPACE = "CONFORMANCE_MOUNT_NAMESPACE"
 CLONE_NEWNS = 0x00020000
@@ -49,13 +53,30 @@ class Mounts:
         self._made.clear()
 
 
+def python_in_namespace(user: User) -> str:
+    """A command line for Python in a mount namespace of its own, as the user; "" where sudo asks first.
+
+    For whoever starts processes by such a line, as execnet does.
+    """
+    if os.geteuid() == 0 or not _may_sudo():
+        return ""
+    who = (f"--reuid={user.uid}", f"--regid={user.gid}", "--init-groups")
+    told = f'export {NAMESPACE}=$(readlink {_SELF}); exec "$@"'
+    # sudo sets these two anew, whatever is kept of the rest.
+    same = [f"{name}={os.environ[name]}" for name in ("PATH", "HOME") if name in os.environ]
+    unshare = ("unshare", "--mount", "--propagation", "private", "--", "setpriv", *who, "--")
+    return shlex.join(("sudo", "-n", "-E", *unshare, "env", *same, "sh", "-c", told, "sh", sys.executable))
+
+
+def _may_sudo() -> bool:
+    return subprocess.run(("sudo", "-n", "true"), capture_output=True, check=False).returncode == 0
+
+
 def _enter() -> str:
     if os.geteuid() != 0:
         if os.environ.get(NAMESPACE) == os.readlink(_SELF):
             return ""
-        return (
-            "an ordinary user cannot put anything at a fixed path of the host; `invoke test` can, with sudo"
-        )
+        return "an ordinary user puts nothing at a fixed path of the host: run pytest with -n 1, and sudo"
     if os.environ.get(NAMESPACE) == os.readlink(_SELF):
         return ""
     libc = ctypes.CDLL(None, use_errno=True)

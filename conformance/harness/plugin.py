@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from conformance.harness import boot, evidence, gate, matrix
+from conformance.harness import boot, evidence, gate, matrix, mounts
 from conformance.harness.cells import Cell, Variant, selected, variants
 from conformance.harness.covers import Cover, of, sentence
 from conformance.harness.verdict import Outcome, Verdict, of_exception, remediable
@@ -118,6 +118,14 @@ class Conformance:
         self.problems = gate.problems(self.spec, list(checks.values()), self.cells, complete=complete)
         if self.problems and not self.is_worker:
             raise pytest.UsageError("the gate is shut:\n" + "\n".join(self.problems))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_setupnodes(self, specs: list[Any]) -> None:
+        """An ordinary user's workers get a mount namespace of their own, where sudo allows it."""
+        python = mounts.python_in_namespace(ordinary_user()) if self.cells else ""
+        for spec in specs:
+            if python and spec.popen and not spec.python:
+                spec.python = python
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:  # noqa: ANN401  (xdist's)
@@ -230,7 +238,10 @@ class Conformance:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if self.boots is not None:
-            self.boots.close()
+            try:
+                self.boots.close()
+            except Exception as error:  # noqa: BLE001  (a worker's would be lost)
+                self.problems.append(f"the test run could not tidy up after itself: {error!r}")
         if self.is_worker:
             session.config.workeroutput["conformance_problems"] = self.problems  # type: ignore[attr-defined]
             return

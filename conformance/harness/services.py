@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
+from conformance.harness.as_root import nix_as_root
 from fixtures import audio, dbus, nixdaemon, ssh_agent, sshd, tls, users, wayland, xserver
 from fixtures.users import User
 
@@ -34,13 +35,13 @@ NEEDS = {
 class Services:
     """The host's services, as the user whose sandboxes are tested. Used from the main thread alone.
 
-    `home` is where homes are made: below the user's own, which no sandbox may show.
+    `homes` is where homes are made: below the user's own, which no sandbox may show.
     """
 
-    def __init__(self, directory: Path, user: User) -> None:
+    def __init__(self, directory: Path, homes: Path, user: User) -> None:
         self.directory = directory
+        self.homes = homes
         self.user = user
-        self.home = user.home
         self._stack = ExitStack()
 
     def close(self) -> None:
@@ -89,7 +90,7 @@ class Services:
 
     @cached_property
     def nix_daemon(self) -> nixdaemon.NixDaemon:
-        return self.enter(nixdaemon.nix_daemon(self.scratch("nix"), as_user=self.user))
+        return self.enter(nix_as_root(self.scratch("nix"), self.user))
 
     @cached_property
     def https(self) -> tls.Tls:

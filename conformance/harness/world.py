@@ -6,7 +6,6 @@ would not want to share has a canary in it: a string that is nowhere else.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import tempfile
 import uuid
@@ -45,7 +44,7 @@ class World:
         self.bare = bare
         self.missing: dict[str, Exception] = {}
         self.canaries: dict[str, str] = {}
-        self._directory = Path(tempfile.mkdtemp(prefix="cs-world-", dir=services.home))
+        self._directory = Path(tempfile.mkdtemp(prefix="w", dir=services.homes))
         users.own(self._directory, self.user)
         self.home = users.directory(self._directory / "home", self.user)
         self.runtime = services.scratch("run")
@@ -53,11 +52,6 @@ class World:
         self.environ = self._environ()
         if not bare:
             self._furnish()
-
-    def close(self) -> None:
-        """Remove all that is this user's."""
-        shutil.rmtree(self._directory, ignore_errors=True)
-        shutil.rmtree(self.runtime, ignore_errors=True)
 
     @property
     def path(self) -> Path:
