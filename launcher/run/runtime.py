@@ -1,7 +1,7 @@
 """A private directory for the sockets of one run, and the sweeping of those that a killed launcher left.
 
 BASE/claude-sandbox/PID-RANDOM      0700; locked (flock) by its living launcher
-BASE: XDG_RUNTIME_DIR; without one /tmp, and claude-sandbox-UID there
+BASE: XDG_RUNTIME_DIR; without one, or with a long one, /tmp/claude-sandbox-UID
 """
 
 from __future__ import annotations
@@ -10,33 +10,44 @@ import os
 
 from launcher.errors import HostError
 
+LONGEST = 60  # bytes of a parent: what follows is /PID-RANDOM/dbus-session
+
 
 class RuntimeDirectory:
     """A new directory at `path`, until `close`. Raises HostError when none can be made."""
 
     def __init__(self, base: str) -> None:
         """`base`: XDG_RUNTIME_DIR, known to be ours, or "" when there is none."""
+        shared = f"/tmp/claude-sandbox-{os.getuid()}"
+        # A name in /tmp is whoever's came first; the last of these nobody can have taken before us.
+        parents = [f"{base}/claude-sandbox"] if base else []
+        parents += [shared, f"{shared}-{os.urandom(4).hex()}"]
+        failure: OSError | None = None
+        for parent in parents:
+            try:
+                # A socket's path has at most 107 bytes (unix(7)); xdg-dbus-proxy says nothing of a longer one.
+                if len(os.fsencode(parent)) <= LONGEST:
+                    self._make(parent)
+                    return
+            except OSError as error:
+                failure = error
+        why = failure.strerror if failure else "no name is short enough"
+        raise HostError(f"no private directory in /tmp: {why}", f"make room there, or remove {shared}")
+
+    def _make(self, parent: str) -> None:
         import fcntl
 
-        name = "claude-sandbox" if base else f"claude-sandbox-{os.getuid()}"
-        parent = f"{base or '/tmp'}/{name}"
+        holder = private(parent)
         try:
-            holder = private(parent)
-            try:
-                # Makers and sweepers one at a time: nobody sees a directory that is not locked yet.
-                fcntl.flock(holder, fcntl.LOCK_EX)
-                sweep(parent)
-                self.path = f"{parent}/{os.getpid()}-{os.urandom(4).hex()}"
-                os.mkdir(self.path, 0o700)
-                self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                fcntl.flock(self._lock, fcntl.LOCK_EX)
-            finally:
-                os.close(holder)
-        except OSError as error:
-            raise HostError(
-                f"no private directory in {parent}: {error.strerror}",
-                f"make room there, or remove {parent} if it is not yours",
-            ) from error
+            # Makers and sweepers one at a time: nobody sees a directory that is not locked yet.
+            fcntl.flock(holder, fcntl.LOCK_EX)
+            sweep(parent)
+            self.path = f"{parent}/{os.getpid()}-{os.urandom(4).hex()}"
+            os.mkdir(self.path, 0o700)
+            self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+        finally:
+            os.close(holder)
 
     def close(self) -> None:
         """Remove it with all in it."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from launcher.errors import HostError
 from launcher.run.runtime import RuntimeDirectory, base
 from tests.launcher.run.harness import CHILD, gone, launch
 
@@ -40,11 +40,10 @@ def bus(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def runtime(tmp_path: Path) -> Path:
-    """A directory fit for XDG_RUNTIME_DIR."""
-    path = tmp_path / "runtime"
-    path.mkdir(mode=0o700)
-    return path
+def runtime() -> Iterator[Path]:
+    """A directory fit for XDG_RUNTIME_DIR: short, as a socket's path has to be."""
+    with tempfile.TemporaryDirectory(prefix="run-") as path:
+        yield Path(path)
 
 
 def environment(bus: str, runtime: Path) -> dict[str, str]:
@@ -76,12 +75,14 @@ def test_sigkill_ends_the_proxy_and_the_next_start_sweeps_its_directory(bus: str
     with subprocess.Popen(
         [*CHILD, "sh", "-c", "echo up; sleep 100"], stdout=subprocess.PIPE, env=env
     ) as child:
-        assert child.stdout
-        assert child.stdout.readline() == b"up\n"
-        (left,) = (runtime / "claude-sandbox").iterdir()
-        assert launch("true", env=env).returncode == 0
-        assert left.exists()  # alive: not swept
-        child.kill()
+        try:
+            assert child.stdout
+            assert child.stdout.readline() == b"up\n"
+            (left,) = (runtime / "claude-sandbox").iterdir()
+            assert launch("true", env=env).returncode == 0
+            assert left.exists()  # alive: not swept
+        finally:
+            child.kill()
     assert gone(f"{runtime}/claude-sandbox")
     assert left.exists()
     assert launch("true", env=env).returncode == 0
@@ -99,11 +100,19 @@ def test_a_runtime_directory_is_private_locked_and_gone(runtime: Path) -> None:
     assert not Path(directory.path).exists()
 
 
-def test_a_link_or_a_directory_open_to_others_is_refused(runtime: Path, tmp_path: Path) -> None:
+def test_a_link_or_a_directory_open_to_others_is_not_used(runtime: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     (runtime / "claude-sandbox").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(HostError):
-        RuntimeDirectory(str(runtime))
+    directory = RuntimeDirectory(str(runtime))
+    assert directory.path.startswith(f"/tmp/claude-sandbox-{os.getuid()}")
+    assert not list((tmp_path / "elsewhere").iterdir())
+    directory.close()
     assert base(str(runtime)) == str(runtime)
     runtime.chmod(0o750)
     assert base(str(runtime)) == ""
+
+
+def test_a_long_runtime_directory_is_passed_over(tmp_path: Path) -> None:
+    directory = RuntimeDirectory(f"{tmp_path}/{'x' * 100}")
+    assert len(directory.path) < 90
+    directory.close()
