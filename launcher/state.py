@@ -116,7 +116,8 @@ def write_atomic(path: str, content: bytes, mode: int = 0o600) -> None:
 
 def unwritable(path: str, error: OSError) -> HostError:
     """The two lines for a state file that cannot be written."""
-    what = f"claude-sandbox's state {printable(path)} cannot be written: {error.strerror or error}"
+    why = f"{printable(path)}: {error.strerror or error}"
+    what = f"what is kept between runs cannot be written: {why}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return HostError(what, "free some space there, or set XDG_STATE_HOME to a disk that has some")
     return HostError(what, "make that directory yours and writable, or set XDG_STATE_HOME to one that is")

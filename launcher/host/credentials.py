@@ -81,9 +81,12 @@ def claude_json(environ: Mapping[str, str], home: str) -> Offer:
     """~/.claude.json, which lies in CLAUDE_CONFIG_DIR when that is set."""
     named = environ.get("CLAUDE_CONFIG_DIR", "")
     path = f"{named}/.claude.json" if named.startswith("/") else f"{home}/.claude.json"
-    shown = path if os.path.exists(path) else ""
+    shown = path if os.path.exists(path) else "an empty one"
+    dangling = "~/.claude.json is a dangling symlink" if os.path.islink(path) and shown != path else ""
     return Offer(
-        entries=(Entry(name=".claude.json", kind="file", source=path),), shown=shown or "an empty one"
+        entries=(Entry(name=".claude.json", kind="file", source=path),),
+        shown=shown,
+        note=_said("claude-json", dangling),
     )
 
 
@@ -95,7 +98,7 @@ def git_config(home: str, config: str) -> Offer:
     second, why_second = dotfile(f"{config}/git", kind="dir", name=".config/git", shown="~/.config/git")
     entries = (*first, *second)
     entries += _named([e.source for e in entries if e.kind == "file"], home)
-    note = f"git-config: {why_first}" if why_first and "no ~" not in why_first else ""
+    note = _said("git-config", why_first, why_second)
     if not entries:
         return Offer(reason=f"{why_first}, {why_second}", note=note)
     return Offer(
@@ -134,7 +137,7 @@ def ssh_keys(home: str, uid: int) -> Offer:
     """
     entries, why = dotfile(f"{home}/.ssh", kind="dir", name=".ssh", shown="~/.ssh")
     if not entries:
-        return Offer(reason=why, note="" if "no ~" in why else f"ssh-keys: {why}")
+        return Offer(reason=why, note=_said("ssh-keys", why))
     return Offer(entries=tuple(_owned(e, uid) for e in entries), shown="~/.ssh")
 
 
@@ -161,5 +164,11 @@ def gh_config(config: str, environ: Mapping[str, str]) -> Offer:
     return (
         Offer(entries=tuple(entries), shown=path if named else "~/.config/gh")
         if entries
-        else Offer(reason=why)
+        else Offer(reason=why, note=_said("gh-config", why))
     )
+
+
+def _said(row: str, *reasons: str) -> str:
+    """The note for what is there and cannot be used; that nothing is there is only explained."""
+    shown = [why for why in reasons if why and not why.startswith("there is no ")]
+    return f"{row}: {', '.join(shown)}" if shown else ""

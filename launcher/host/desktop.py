@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from launcher.host.model import Entry, Offer
-from launcher.host.paths import kind_of, socket_offer
+from launcher.host.paths import kind_of, listened_to, socket_offer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,11 +87,11 @@ def audio(environ: Mapping[str, str], runtime: str) -> Offer:
     pulse = server.removeprefix("unix:") if server.startswith(("unix:", "/")) else f"{runtime}/pulse/native"
     if server and not server.startswith(("unix:", "/")):
         note = f"audio: PULSE_SERVER={server} is not a unix socket and is not forwarded"
-    elif server and kind_of(pulse) != "socket":
-        note = f"audio is off: PULSE_SERVER points at {pulse}, which is not a socket"
+    elif server and not (kind_of(pulse) == "socket" and listened_to(pulse)):
+        note = f"audio: PULSE_SERVER points at {pulse}, where nobody listens"
     pipewire = os.path.join(runtime, environ.get("PIPEWIRE_REMOTE") or "pipewire-0")
     for path, name in ((pipewire, "pipewire-0"), (pulse, "pulse/native")):
-        if path.startswith("/") and kind_of(path) == "socket":
+        if path.startswith("/") and kind_of(path) == "socket" and listened_to(path):
             entries.append(Entry(name=name, kind="socket", source=os.path.realpath(path)))
     if not entries:
         return Offer(reason="no PipeWire or PulseAudio socket", note=note)
@@ -139,9 +139,9 @@ def bus(environ: Mapping[str, str], *, variable: str, default: str, row: str) ->
             note=f"{row} is off: {variable}={address} is not a unix address",
         )
     path = address.removeprefix("unix:path=").partition(",")[0]
-    if address.startswith("unix:path=") and kind_of(path) != "socket":
+    if address.startswith("unix:path=") and not (kind_of(path) == "socket" and listened_to(path)):
         said = (
-            f"{row} is off: {variable} points at {path}, which is not a socket"
+            f"{row} is off: {variable} points at {path}, where nobody listens"
             if environ.get(variable)
             else ""
         )

@@ -74,8 +74,26 @@ def socket_offer(path: str, *, shown: str, name: str, what: str) -> Offer:
     at start.
     """
     kind = kind_of(path)
-    if kind == "socket" and os.access(path, os.R_OK | os.W_OK):
+    ours = kind == "socket" and os.access(path, os.R_OK | os.W_OK)
+    if ours and listened_to(path):
         return Offer(entries=(Entry(name=name, kind="socket", source=os.path.realpath(path)),), shown=shown)
-    why = {"": "does not exist", "socket": "is not ours to use"}.get(kind, "is not a socket")
+    dead = "has nobody listening" if ours else "is not ours to use"
+    why = {"": "does not exist", "socket": dead}.get(kind, "is not a socket")
     reason = f"{shown} points at {path}, which {why}"
     return Offer(reason=reason, note=f"{what} is off: {reason}")
+
+
+def listened_to(path: str) -> bool:
+    """Whether somebody listens at a socket: one that a dead program left refuses at once (unix(7))."""
+    import _socket
+
+    probe = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK)
+    try:
+        probe.connect(path)
+    except ConnectionRefusedError:
+        return False
+    except OSError:
+        return True  # more waiting than it takes just now; or a path longer than a socket's address
+    finally:
+        probe.close()
+    return True

@@ -86,4 +86,5 @@ def claude_json(context: Context) -> Granted:
         source=source,
         target=f"{places.HOME}/.claude.json, kept for this project",
         mounts=mounts,
+        note=context.offer("claude-json").note,
     )

@@ -22,6 +22,7 @@ def xauth(*entries: tuple[int, bytes, bytes, bytes]) -> bytes:
 def listening(path: Path) -> socket.socket:
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(path))
+    server.listen()
     return server
 
 
@@ -71,6 +72,8 @@ def test_wayland_is_a_name_in_the_runtime_directory_or_a_path(tmp_path: Path) ->
 
     assert by_name.paths == by_path.paths == (f"{tmp_path}/wl",)
     assert "no XDG_RUNTIME_DIR" in desktop.wayland({"WAYLAND_DISPLAY": "wl"}, "").reason
+    # What a compositor that was killed leaves.
+    assert "nobody listening" in desktop.wayland({"WAYLAND_DISPLAY": "wl"}, str(tmp_path)).reason
 
 
 def test_audio_is_whichever_sockets_are_there(tmp_path: Path) -> None:
