@@ -146,3 +146,10 @@ def test_the_books_contents_are_its_pages() -> None:
     contents = re.findall(r"^  - [^:\n]+: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
 
     assert sorted(contents) == sorted(page.name for page in DOCS.glob("*.md"))
+
+
+def test_the_architecture_names_every_file_of_the_launcher() -> None:
+    text = (DOCS / "architecture.md").read_text()
+    files = [path.name for path in (ROOT / "launcher").glob("*.py") if path.name != "__init__.py"]
+
+    assert [name for name in files if f"`{name}`" not in text and f"`launcher/{name}`" not in text] == []
