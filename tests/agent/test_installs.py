@@ -97,9 +97,11 @@ def test_a_native_installation_neither_misses_itself_nor_updates_inside(
 
     with messages_api([]) as api, refusing_proxy() as outside, refusing_proxy() as inside:
         started = time.monotonic()
-        with desk.terminal(desk.bare(), talkative(desk, api, outside)) as terminal:
-            outside.wait_for(UPDATES)
-            took = time.monotonic() - started
+        with scratch(user) as short:  # a path too long for its socket makes it take /tmp
+            env = talkative(desk, api, outside, CLAUDE_CODE_TMPDIR=str(short))
+            with desk.terminal(desk.bare(), env) as terminal:
+                outside.wait_for(UPDATES)
+                took = time.monotonic() - started
         with desk.terminal(desk.sandboxed(), talkative(desk, api, inside)) as terminal:
             terminal.sees("bypass permissions on")
             inside.wait_for("api.anthropic.com:443")
@@ -179,7 +181,7 @@ def refusing_proxy() -> Iterator[Proxy]:
             thread.join()
 
 
-def talkative(desk: Desk, api: Api, proxy: Proxy) -> dict[str, str]:
+def talkative(desk: Desk, api: Api, proxy: Proxy, **more: str) -> dict[str, str]:
     """The environment of one who has forbidden claude nothing."""
-    env = desk.environment(api, HTTPS_PROXY=proxy.url, NO_PROXY="127.0.0.1")
+    env = desk.environment(api, HTTPS_PROXY=proxy.url, NO_PROXY="127.0.0.1", **more)
     return {name: value for name, value in env.items() if name != "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"}
