@@ -18,10 +18,10 @@ def test_project_is_written_by_both_sides(inside: Inside, host: World, by: str) 
     from_host, from_inside = canary(), canary()
     host.write(host.path / "from-host", from_host)
 
-    read = inside.output(f"cat '{there}/from-host'")
+    read = inside.run("cat %s", f"{there}/from-host")
     done = inside.write(f"{there}/from-inside", from_inside)
 
-    assert read == from_host
+    assert read.stdout == from_host, read.stderr
     assert done.rc == 0, done.stderr
     assert (host.path / "from-inside").read_text() == from_inside
 

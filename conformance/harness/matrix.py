@@ -7,11 +7,12 @@ import os
 import platform
 import subprocess
 import xml.etree.ElementTree as ET
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from conformance.harness.cells import Cell, variants
+from conformance.harness.cells import DEFAULT, Cell, variants
 from conformance.harness.verdict import Outcome, Verdict, merged, of_cell
 from launcher.spec.model import Spec
 
@@ -72,6 +73,19 @@ def columns(matrix: dict[str, Any]) -> list[tuple[str, str]]:
     return list(dict.fromkeys((cell["backend"], cell["variant"]) for cell in matrix["cells"]))
 
 
+def dense(matrix: dict[str, Any]) -> list[tuple[str, str]]:
+    """The columns that most rows stand in; what the others have, few rows each, is gathered in one."""
+    rows = len({cell["row"] for cell in matrix["cells"]})
+    number = Counter((cell["backend"], cell["variant"]) for cell in matrix["cells"])
+    return [column for column in columns(matrix) if number[column] * 2 > rows or column[1] == DEFAULT]
+
+
+def others(matrix: dict[str, Any], row: str) -> list[dict[str, Any]]:
+    """The cells of a row that stand in no dense column."""
+    there = dense(matrix)
+    return [c for c in matrix["cells"] if c["row"] == row and (c["backend"], c["variant"]) not in there]
+
+
 def grouped(spec: Spec, matrix: dict[str, Any]) -> list[tuple[str, list[str]]]:
     """(title of a group, its rows of which there are cells), in the table's order."""
     there = {cell["row"] for cell in matrix["cells"]}
@@ -89,20 +103,28 @@ def by_place(matrix: dict[str, Any]) -> dict[tuple[str, str, str], dict[str, Any
 
 def terminal(spec: Spec, matrix: dict[str, Any], *, colour: bool = False) -> list[str]:
     """The table as lines: a row each, a column for each backend and variant."""
-    heads = [variant if backend == "bubblewrap" else f"{backend} {variant}"
-             for backend, variant in columns(matrix)]  # fmt: skip
+    shown = dense(matrix)
+    heads = heads_of(shown)
     cells = by_place(matrix)
     width = max((len(cell["row"]) for cell in matrix["cells"]), default=0) + 2
     widths = [max(len(head), 12) + 2 for head in heads]
-    lines = [" " * width + "".join(head.ljust(wide) for head, wide in zip(heads, widths, strict=True))]
+    lines = [(" " * width + "".join(h.ljust(wide) for h, wide in zip(heads, widths, strict=True))).rstrip()]
     for title, rows in grouped(spec, matrix):
         lines.append(title)
         for row in rows:
             line = f"{row:{width}}"
-            for (backend, variant), wide in zip(columns(matrix), widths, strict=True):
+            for (backend, variant), wide in zip(shown, widths, strict=True):
                 line += _short(cells.get((row, backend, variant)), wide, colour=colour)
+            for cell in others(matrix, row):
+                line += f"{_short(cell, 0, colour=colour)} ({cell['variant']})  "
             lines.append(line.rstrip())
     return lines
+
+
+def heads_of(shown: Sequence[tuple[str, str]]) -> list[str]:
+    """A heading for each column: the variant, with its backend where there are several."""
+    several = len({backend for backend, _ in shown}) > 1
+    return [f"{backend} {variant}" if several else variant for backend, variant in shown]
 
 
 def summary(matrix: dict[str, Any]) -> list[str]:
@@ -140,18 +162,23 @@ def markdown(spec: Spec, matrix: dict[str, Any]) -> str:
     lines = ["# What was proven", "", f"{facts}", ""]
     lines += [", ".join(f"{SIGNS[Verdict(verdict)]} {n} {verdict}" for verdict, n in number.items()), ""]
     cells = by_place(matrix)
-    heads = [f"{backend} {variant}" for backend, variant in columns(matrix)]
+    shown = dense(matrix)
+    sparse = any(others(matrix, cell["row"]) for cell in matrix["cells"])
+    heads = [*heads_of(shown), *(["other flags"] if sparse else [])]
     for title, rows in grouped(spec, matrix):
         lines += [f"## {title}", "", f"| row | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
         for row in rows:
-            found = [cells.get((row, *column)) for column in columns(matrix)]
-            shown = [f"{SIGNS[Verdict(c['verdict'])]} {c['word']}" if c else "" for c in found]
-            lines.append(f"| {row} | {' | '.join(shown)} |")
+            found = [_short(cells.get((row, *column)), 0) for column in shown]
+            more = [f"{_short(c, 0)} ({c['variant']})" for c in others(matrix, row)]
+            found += [", ".join(more)] if sparse else []
+            lines.append(f"| {row} | {' | '.join(found)} |")
         lines.append("")
-    rest = [cell for cell in matrix["cells"] if cell["verdict"] != Verdict.PROVEN]
-    if rest:
+    not_proven = [cell for cell in matrix["cells"] if cell["verdict"] != Verdict.PROVEN]
+    if not_proven:
         lines += ["## Not proven", ""]
-        lines += [f"- **{cell_name(c)}** {c['verdict']}: {' '.join(c['reason'].split())[:500]}" for c in rest]
+        for cell in not_proven:
+            reason = " ".join(cell["reason"].split())[:500]
+            lines.append(f"- **{cell_name(cell)}** {cell['verdict']}: {reason}")
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -206,7 +233,7 @@ def _cell(spec: Spec, cell: Cell, outcomes: Sequence[Outcome]) -> dict[str, Any]
     }
 
 
-def _short(cell: dict[str, Any] | None, wide: int, *, colour: bool) -> str:
+def _short(cell: dict[str, Any] | None, wide: int, *, colour: bool = False) -> str:
     if cell is None:
         return " " * wide
     verdict = Verdict(cell["verdict"])

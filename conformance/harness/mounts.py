@@ -15,6 +15,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from conformance.harness.errors import HarnessError
 from fixtures.process import output
 from fixtures.users import User
 
@@ -33,7 +34,7 @@ class Mounts:
     def bind(self, source: Path, target: Path) -> None:
         """Put `source`, a file or a directory, over `target`, which is made when it is not there."""
         if self.why_not:
-            raise PermissionError(self.why_not)
+            raise HarnessError(self.why_not, "run pytest with -n 1, as someone whose sudo asks no password")
         if any(target == other for other, _ in self._made):
             return
         made = not target.exists()
@@ -76,7 +77,7 @@ def _enter() -> str:
     if os.geteuid() != 0:
         if os.environ.get(NAMESPACE) == os.readlink(_SELF):
             return ""
-        return "an ordinary user puts nothing at a fixed path of the host: run pytest with -n 1, and sudo"
+        return "an ordinary user puts nothing at a fixed path of the host"
     if os.environ.get(NAMESPACE) == os.readlink(_SELF):
         return ""
     libc = ctypes.CDLL(None, use_errno=True)

@@ -53,7 +53,7 @@ def of_exception(error: BaseException) -> Verdict:
 
 def remediable(error: BaseException) -> bool:
     """Whether something that this machine lacks is the reason, so that the check skips."""
-    return isinstance(error, (MissingProgram, NeedsRoot, PermissionError)) or (
+    return isinstance(error, (MissingProgram, NeedsRoot)) or (
         isinstance(error, HarnessError) and bool(error.remedy)
     )
 

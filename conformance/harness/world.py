@@ -191,6 +191,9 @@ def _hosts(world: World) -> None:
 
 
 def _nix(world: World) -> None:
+    if not Path("/nix/store").exists():
+        # A /nix of this run's own, so that a killed one leaves nothing in the machine's.
+        world.mounts.bind(world.services.scratch("nix"), Path("/nix"))
     daemon = world.services.nix_daemon
     world.mounts.bind(daemon.socket_directory, Path("/nix/var/nix/daemon-socket"))
 
