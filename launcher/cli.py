@@ -11,6 +11,7 @@ from launcher.errors import HostError, LauncherError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from launcher.host.model import Host
+    from launcher.missing import Missing
     from launcher.request import Request
 
 PROGRAMS = {
@@ -100,6 +101,8 @@ def _check(request: Request, host: Host) -> int:
     from launcher.missing import report
 
     found = report(host, request.backend, shell=request.shell)
+    if host.bwrap and request.backend == "bubblewrap" and not any(m.program == "bwrap" for m in found):
+        found = [*_unbuildable(host.bwrap.path, host.environ), *found]
     if request.json:
         import json
 
@@ -108,6 +111,21 @@ def _check(request: Request, host: Host) -> int:
     lines = [f"{'missing' if m.required else 'optional'}: {m.what}: {m.why}\n  {m.fix}" for m in found]
     out(*lines or ("nothing is missing here",))
     return 125 if any(m.required for m in found) else 0
+
+
+def _unbuildable(bwrap: str, environ: dict[str, str]) -> list[Missing]:
+    """What no look at files tells: whether a sandbox can be built here."""
+    from launcher.missing import Missing
+    from launcher.run.trial import trial
+
+    failed = trial(bwrap)
+    if failed is None:
+        return []
+    from launcher import diagnosis
+    from launcher.host.confinement import confinement
+
+    cause = diagnosis.explain(failed, confinement(environ), "/") or failed
+    return [Missing(what="a sandbox", program="", why=cause.what, required=True, mend=cause.hint)]
 
 
 def out(*lines: str) -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from launcher.spec.table import GROUPS, ROWS
+from launcher.spec.table import ENVIRONMENT, GROUPS, ROWS
 from launcher.untrusted import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from launcher.plan.model import Granted, Plan
+
+
+# Of the row environment: what the sandbox sets itself, and what its list names.
+PUBLIC = frozenset(
+    ("HOME", "PATH", "SHELL", "XDG_RUNTIME_DIR", "CLAUDE_SANDBOX", "DISABLE_AUTOUPDATER", "IS_SANDBOX")
+    + ENVIRONMENT["environment"]
+)
 
 
 def cell(plan: Plan, row: str) -> tuple[str, str]:
@@ -46,6 +53,13 @@ def _columns(plan: Plan, granted: Granted) -> tuple[str, str]:
     return word, "  ".join(printable(p) for p in (arrow, means) if p)
 
 
+def _secret(row: str, name: str, value: str) -> bool:
+    """Whether nobody should read it over a shoulder: keys, what --env forwards, a proxy's password."""
+    if row == "environment":
+        return name not in PUBLIC
+    return row in ("api-key", "gh-token") or (row == "network" and "@" in value)
+
+
 def as_json(plan: Plan) -> str:
     """The whole Plan. Values of secret variables and staged contents are not in it: their names and sizes
     are.
@@ -66,7 +80,7 @@ def as_json(plan: Plan) -> str:
         row = {k: v for k, v in granted.fields().items() if k not in ("mounts", "environment", "proxies")}
         row |= {"word": word, "means": means, "environment": [name for name, _ in granted.environment]}
         rows.append({**row, "mounts": [mount(m) for m in granted.mounts]})
-    secret = {n for g in plan.rows if g.row in ("api-key", "gh-token") for n, _ in g.environment}
+    secret = {n for g in plan.rows for n, v in g.environment if _secret(g.row, n, v)}
     document = {
         **{
             k: v

@@ -22,12 +22,16 @@ INSTALL = {
 
 
 class Missing(Record):
-    """One thing that is not there: `required` for a start, or only for the row or flag that `why` names."""
+    """One thing that is not there: `required` for a start, or only for the row or flag that `why` names.
+
+    `mend`: how to have it, where that is no package; `otherwise`: what to do when the package is no help.
+    """
 
     what: str
     program: str
     why: str
     required: bool
+    mend: str = ""
     otherwise: str = ""
 
     @property
@@ -36,8 +40,8 @@ class Missing(Record):
         return f"{self._fix()}   ({self.otherwise})" if self.otherwise else self._fix()
 
     def _fix(self) -> str:
-        if not self.program:
-            return "use a backend with a kernel of its own"
+        if self.mend:
+            return self.mend
         if self.program == "claude":
             return "npm install -g @anthropic-ai/claude-code"
         packages = {program: names for program, _, _, names in PACKAGES}.get(self.program, {})
@@ -50,7 +54,8 @@ class Missing(Record):
 
     def as_json(self) -> dict[str, object]:
         """As `--check=json` prints it."""
-        return {**self.fields(), "fix": self.fix}
+        shown = ("what", "program", "why", "required", "fix")
+        return {name: getattr(self, name) for name in shown}
 
 
 def report(host: Host, backend: str, *, shell: bool = False) -> list[Missing]:
@@ -70,7 +75,8 @@ def report(host: Host, backend: str, *, shell: bool = False) -> list[Missing]:
 def _bubblewrap(host: Host) -> list[Missing]:
     if (host.machine, False) not in FILTERS:
         why = f"there is none for {host.machine}"
-        return [Missing(what="a system call filter", program="", why=why, required=True)]
+        mend = "use a backend with a kernel of its own"
+        return [Missing(what="a system call filter", program="", why=why, required=True, mend=mend)]
     if host.bwrap is None:
         return [Missing(what="bubblewrap", program="bwrap", why="there is no bwrap on PATH", required=True)]
     shown = printable(host.bwrap.path)

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CONTAINERS = (
-    # a file that is there inside, whose
-    ("/.dockerenv", "docker"),
+    # a file that is there inside, whose; docker's last: images of virtual machines are made of its containers
     ("/run/.containerenv", "podman"),
     ("/.flatpak-info", "flatpak"),
     ("/run/host/container-manager", "systemd-nspawn"),
     ("/var/run/secrets/kubernetes.io", "kubernetes"),
+    ("/.dockerenv", "docker"),
 )
 
 
@@ -61,7 +61,7 @@ def confinement(environ: Mapping[str, str]) -> Confinement:
 def _container(environ: Mapping[str, str]) -> str:
     named = environ.get("container", "")  # systemd's container interface; docker sets it nowhere
     found = next((kind for path, kind in CONTAINERS if os.path.exists(path)), "")
-    return found or named or ("kubernetes" if "KUBERNETES_SERVICE_HOST" in environ else "")
+    return named or found or ("kubernetes" if "KUBERNETES_SERVICE_HOST" in environ else "")
 
 
 def _chroot(mounts: bytes) -> bool:
