@@ -64,7 +64,7 @@ def report(host: Host, backend: str, *, shell: bool = False) -> list[Missing]:
     for program, needed_for, required, _ in PACKAGES:
         if program not in host.programs and program not in ("bwrap", "npm"):
             found.append(
-                Missing(what=program, program=program, why=f"{needed_for} needs it", required=required)
+                Missing(what=program, program=program, why=f"it is for {needed_for}", required=required)
             )
     if host.agent is None and not shell:
         why = "there is no claude on PATH (--shell works without)"

@@ -59,6 +59,7 @@ def _namespaces(plan: Plan, options: frozenset[str]) -> list[str]:
         *(("--disable-userns",) if "disable-userns" in options and not plan.userns else ()),
         "--uid", str(plan.identity.uid), "--gid", str(plan.identity.gid),
         "--hostname", "sandbox",
+        "--cap-drop", "ALL",  # started by root, bwrap would leave every capability
     ]  # fmt: skip
 
 

@@ -71,9 +71,7 @@ def _offers(environ: Mapping[str, str], home: str, runtime: str, uid: int) -> di
         ),
         "nix-store": _directory("/nix/store"),
         "nix-commands": _directory("/nix/var/nix/daemon-socket" if kind_of("/nix/store") else "/nix/store"),
-        "kvm": Offer(entries=(Entry(name="/dev/kvm", kind="device", source="/dev/kvm"),), shown="/dev/kvm")
-        if kind_of("/dev/kvm") == "device"
-        else Offer(reason="there is no /dev/kvm"),
+        "kvm": _kvm(),
         "chromium": _chromium(environ),
     }
 
@@ -174,6 +172,14 @@ def _tls(environ: Mapping[str, str]) -> Offer:
             if kind in ("file", "dir") and not path.startswith(("/usr/", "/etc/", "/nix/store/")):
                 entries.append(Entry(name=path, kind="file", source=os.path.realpath(path)))
     return Offer(entries=tuple(dict.fromkeys(entries)))
+
+
+def _kvm() -> Offer:
+    if kind_of("/dev/kvm") != "device":
+        return Offer(reason="there is no /dev/kvm")
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return Offer(reason="/dev/kvm is not yours to open: join its group, often kvm")
+    return Offer(entries=(Entry(name="/dev/kvm", kind="device", source="/dev/kvm"),), shown="/dev/kvm")
 
 
 def _directory(path: str) -> Offer:

@@ -30,14 +30,22 @@ def command(context: Context) -> tuple[str, ...]:
 
 
 def briefing(context: Context) -> str:
-    """What the agent is told about the place it is in: enough that it does not try in vain, or misjudge what
-    it sees.
+    """What the agent is told about the place it is in: enough that it does not try in vain, or misjudge
+    what it sees.
     """
-    network = "The network is the host's." if context.request.network else "There is no network but loopback."
+    request = context.request
+    network = "The network is the host's." if request.network else "There is no network but loopback."
+    read_only = [
+        what
+        for what, row in (("~/.ssh", "ssh-keys"), ("~/.gitconfig", "git-config"))
+        if row not in request.without and context.offer(row).entries
+    ]
+    if "claude-settings-write" not in request.also:
+        read_only.append("the user's Claude settings")
     return (
-        f"You run inside claude-sandbox ({context.request.backend}). You can write to the project directory"
+        f"You run inside claude-sandbox ({request.backend}). You can write to the project directory"
         f" {context.subject.path} (also at /project) and to ~/.claude; your home is empty and goes away at"
-        " exit, as does /tmp. ~/.ssh, ~/.gitconfig, the user's Claude settings and .git/hooks are read-only."
+        f" exit, as does /tmp. {', '.join([*read_only, '.git/hooks'])} are read-only."
         " There is no root, no sudo, no Docker and no access to the user's other files or processes."
         f" {network} What you install outside the project is lost at exit."
     )

@@ -97,5 +97,6 @@ def _row(row: str, planner: Planner, context: Context) -> Granted:
     if row in context.request.without:
         return Granted(row=row, granted=False, reason="left out by --without")
     if not default and row not in context.request.also:
-        return Granted(row=row, granted=False, reason=f"off by default: --with {row}")
+        flag = "--gh-token" if row == "gh-token" else f"--with {row}"
+        return Granted(row=row, granted=False, reason=f"off by default: {flag}")
     return listed.added(context, planner(context))

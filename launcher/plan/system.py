@@ -60,7 +60,7 @@ def environment(context: Context) -> Granted:
     listed = variables(context, "environment")
     merged = {**own, **dict(listed), **{name: host.environ[name] for name in asked}}
     note = f"--env: {', '.join(absent)} is not set here" if absent else ""
-    names = ", ".join([*(n for n, _ in listed), *asked]) or "none of the host's"
+    names = ", ".join([*(n for n, _ in listed), *asked])
     return Granted(
         row="environment", source=names, target="the same", environment=tuple(merged.items()), note=note
     )

@@ -42,6 +42,8 @@ if [[ $_terminal == - ]]; then
 fi
 exec {_log}>&2 2<"/proc/self/fd/$_terminal" {_terminal}>&-
 trap : INT QUIT TERM HUP TSTP USR1 USR2
+trap 'exit "$_status"' EXIT
+_status=130
 set -m
 _agent() {
   printf 'agent\n' >&"$_control"
@@ -57,7 +59,9 @@ fi
 _status=$?
 while ((_status > 128)) && [[ $(jobs -s) ]]; do
   printf 'stopped %d\n' "$_status" >&"$_control"
+  _status=125
   read -r -u "$_control" _order || exit 125
+  _status=130
   if [[ $_order == fg ]]; then
     fg %1 >&"$_log"
   else

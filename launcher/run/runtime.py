@@ -25,7 +25,7 @@ class RuntimeDirectory:
         failure: OSError | None = None
         for parent in parents:
             try:
-                # A socket's path has at most 107 bytes (unix(7)); xdg-dbus-proxy says nothing of a longer one.
+                # A socket's path has at most 107 bytes (unix(7)); xdg-dbus-proxy is silent about more.
                 if len(os.fsencode(parent)) <= LONGEST:
                     self._make(parent)
                     return

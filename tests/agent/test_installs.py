@@ -128,7 +128,6 @@ def test_root_may_skip_the_prompts_inside_alone(make_desk: MakeDesk) -> None:
 
 
 @pytest.mark.as_root
-@pytest.mark.xfail(strict=True, reason="bwrap lets root keep its capabilities, without --cap-drop ALL")
 def test_root_has_no_capability_inside(make_desk: MakeDesk) -> None:
     with scratch() as work:
         desk = make_desk(directory(work / "home"), user=None)

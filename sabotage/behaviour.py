@@ -1,0 +1,70 @@
+"""Lies in what the launcher does, not in what it plans: functions of it replaced."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from launcher.run import console, session, spawn
+from launcher.triggers import Watching
+from sabotage.spoils import Spoil
+
+
+def lies() -> list[Spoil]:
+    """Spoils by patching."""
+    return [
+        _patched("inheritance:descriptors", "inheritance", "descriptors stay open", _keep_descriptors),
+        _patched("inheritance:umask", "inheritance", "the caller's umask", lambda: _nothing(os, "umask")),
+        _patched(
+            "inheritance:signals", "inheritance", "ignored signals", lambda: _nothing(spawn, "_signals")
+        ),
+        _patched(
+            "inheritance:limits", "inheritance", "the caller's limits", lambda: _nothing(spawn, "_limits")
+        ),
+        _patched(
+            "inheritance:keyring", "inheritance", "the caller's keyring", lambda: spawn.SYS_KEYCTL.clear()
+        ),
+        _patched("host-triggers:silent", "host-triggers", "changes are not reported", _silent),
+        _patched("terminal:size", "terminal", "no resize", lambda: _nothing(console.Console, "resize")),
+        _patched("terminal:raw", "terminal", "not restored", lambda: _nothing(console.Console, "release")),
+        _patched("exit:status", "exit", "status 0 whatever happened", _always_zero),
+    ]
+
+
+def _patched(name: str, row: str, says: str, patch: Any) -> Spoil:  # noqa: ANN401
+    return Spoil(name=name, row=row, says=says, patch=patch)
+
+
+def _nothing(owner: Any, name: str) -> None:  # noqa: ANN401
+    """Replace a function by one that does nothing."""
+    setattr(owner, name, lambda *_args, **_named: 0)
+
+
+def _keep_descriptors() -> None:
+    def left_open(stdio: tuple[int, int, int], keep: frozenset[int]) -> None:
+        del keep
+        for target, source in enumerate([os.dup(number) for number in stdio]):
+            os.dup2(source, target, inheritable=True)
+        for name in os.listdir("/proc/self/fd"):
+            if int(name) > 2:
+                try:
+                    os.set_inheritable(int(name), True)
+                except OSError:
+                    pass
+
+    spawn._descriptors = left_open
+
+
+def _silent() -> None:
+    finish = Watching.finish
+    Watching.finish = lambda self: finish(self) and []  # type: ignore[method-assign]
+
+
+def _always_zero() -> None:
+    attend = session.Session.attend
+
+    def zero(self: session.Session, *args: Any, **named: Any) -> int:  # noqa: ANN401
+        attend(self, *args, **named)
+        return 0
+
+    session.Session.attend = zero  # type: ignore[method-assign]

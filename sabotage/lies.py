@@ -1,0 +1,119 @@
+"""The lies that are told: one grant of each row spoiled, one isolation at a time dropped."""
+
+from __future__ import annotations
+
+import os
+
+from launcher.filters import FILTERS
+from launcher.plan.model import Mount, Plan
+from sabotage import behaviour
+from sabotage.spoils import (
+    ALLOW_ALL,
+    Spoil,
+    extra,
+    filtered,
+    missing,
+    mode,
+    target,
+    with_option,
+    without_option,
+)
+
+
+def lies() -> dict[str, Spoil]:
+    """Every spoil by its name."""
+    told = [*_grants(), *_too_many(), *_isolation(), *behaviour.lies()]
+    return {spoil.name: spoil for spoil in told}
+
+
+def _grants() -> list[Spoil]:
+    rows = (
+        "git-hooks", "claude-config", "claude-settings", "claude-json", "git-config", "ssh-keys", "ssh-agent",
+        "gh-config", "api-key", "x11", "wayland", "audio", "dbus-session", "dbus-system", "chromium",
+        "nix-commands", "timezone", "tls", "fonts", "dns", "terminal", "home", "tmp", "uid",
+    )  # fmt: skip
+    read_only = ("git-hooks", "claude-settings", "git-config", "ssh-keys", "gh-config")
+    moved = ("git-config", "ssh-keys", "ssh-agent", "gh-config", "x11", "wayland", "audio", "dbus-session")
+    return [
+        *(missing(row) for row in rows),
+        missing("gh-token", variant="gh-token"),
+        *(mode(row, "rw") for row in read_only),
+        *(mode(row, "ro") for row in ("project", "claude-config", "claude-json")),
+        *(target(row) for row in moved),
+    ]
+
+
+def _too_many() -> list[Spoil]:
+    home = os.path.expanduser("~")
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+
+    def bound(path: str) -> Mount:
+        return Mount(kind="bind", source=path, target=path, mode="rw")
+
+    def raw_bus(plan: Plan) -> Plan:
+        proxy = next(p for p in plan.proxies if p.socket.endswith("dbus-session"))
+        path = proxy.address.removeprefix("unix:path=").partition(",")[0]
+        mounts = tuple(m.replace(source=path) if m.source == proxy.socket else m for m in plan.mounts)
+        return plan.replace(mounts=mounts)
+
+    def environment(plan: Plan) -> Plan:
+        return plan.replace(environment=tuple({**os.environ, **dict(plan.environment)}.items()))
+
+    def token(plan: Plan) -> Plan:
+        return plan.replace(environment=(*plan.environment, ("GH_TOKEN", os.environ.get("GH_TOKEN", ""))))
+
+    return [
+        extra("home", "bound", "the host's home is bound", bound(home)),
+        extra("tmp", "bound", "the host's /tmp is bound", bound("/tmp")),
+        extra("etc", "whole", "all of the host's /etc is bound", bound("/etc")),
+        extra("host-sockets", "runtime", "the host's runtime directory is bound", bound(runtime or "/run")),
+        extra(
+            "devices", "host", "the host's /dev", Mount(kind="bind", source="/dev", target="/dev", mode="dev")
+        ),
+        Spoil(name="dbus-session:raw", row="dbus-session", says="the whole session bus", plan=raw_bus),
+        Spoil(
+            name="environment:inherited", row="environment", says="the caller's variables", plan=environment
+        ),
+        Spoil(name="gh-token:leaked", row="gh-token", says="GH_TOKEN without being asked", plan=token),
+        Spoil(
+            name="api-key:argv",
+            row="api-key",
+            says="the key in argv",
+            launch=lambda launch: launch.replace(
+                argv=(
+                    launch.argv[0],
+                    "--setenv",
+                    "ANTHROPIC_API_KEY",
+                    dict(launch.environment)["ANTHROPIC_API_KEY"],
+                    *launch.argv[1:],
+                ),
+                args_option="",
+            ),
+        ),
+        Spoil(
+            name="locale:C",
+            row="locale",
+            says="LANG=C whatever the host's",
+            plan=lambda plan: plan.replace(
+                environment=tuple((n, "C" if n in ("LANG", "LC_ALL") else v) for n, v in plan.environment)
+            ),
+        ),
+    ]
+
+
+def _isolation() -> list[Spoil]:
+    machine = os.uname().machine
+    return [
+        without_option("processes", "pid", "--unshare-pid"),
+        without_option("processes", "ipc", "--unshare-ipc"),
+        without_option("processes", "uts", "--unshare-uts", "--hostname", "sandbox"),
+        without_option("network", "shared", "--unshare-net", variant="no-network"),
+        without_option("host-loopback", "shared", "--unshare-net", variant="no-network"),
+        with_option("privileges", "capabilities", "--cap-add", "ALL"),
+        filtered("syscalls", "none", "no filter", ALLOW_ALL),
+        filtered("privileges", "tiocsti", "no filter: TIOCSTI", ALLOW_ALL),
+        filtered("userns", "allowed", "nested user namespaces", bytes.fromhex(FILTERS[machine, True])),
+        extra(
+            "kvm", "bound", "/dev/kvm", Mount(kind="bind", source="/dev/kvm", target="/dev/kvm", mode="dev")
+        ),
+    ]

@@ -1,0 +1,127 @@
+"""Every way in which a start is spoiled, and the row of the table that has to turn red by it.
+
+A spoil changes the Plan, the rendered Launch, or a function of the launcher's; it raises NothingToSpoil
+where this host has nothing that it could take away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from struct import pack
+
+from launcher.backends.base import Launch
+from launcher.plan.model import Mount, Plan
+
+# One instruction of classic BPF: return SECCOMP_RET_ALLOW.
+ALLOW_ALL = pack("<HBBI", 0x06, 0, 0, 0x7FFF0000)
+
+
+class NothingToSpoil(Exception):
+    """The plan has no such grant here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spoil:
+    """One lie: `row` must be broken by it, under `variant`. `says` is for the report."""
+
+    name: str
+    row: str
+    says: str
+    variant: str = "default"
+    plan: Callable[[Plan], Plan] | None = None
+    launch: Callable[[Launch], Launch] | None = None
+    patch: Callable[[], None] | None = None
+
+
+def _own(plan: Plan, row: str) -> tuple[Mount, ...]:
+    """The mounts that a row asked for."""
+    found = next(granted.mounts for granted in plan.rows if granted.row == row)
+    if not found:
+        raise NothingToSpoil(f"{row} grants no mount here")
+    return found
+
+
+def missing(row: str, *, variant: str = "default") -> Spoil:
+    """The grant is left out, mounts and variables."""
+
+    def spoil(plan: Plan) -> Plan:
+        granted = next(g for g in plan.rows if g.row == row)
+        if not granted.mounts and not granted.environment:
+            raise NothingToSpoil(f"{row} grants nothing here")
+        names = {name for name, _ in granted.environment}
+        return plan.replace(
+            mounts=tuple(m for m in plan.mounts if m not in granted.mounts),
+            environment=tuple((n, v) for n, v in plan.environment if n not in names),
+            proxies=tuple(p for p in plan.proxies if p not in granted.proxies),
+        )
+
+    return Spoil(name=f"{row}:missing", row=row, variant=variant, says="the grant is left out", plan=spoil)
+
+
+def mode(row: str, wrong: str, *, variant: str = "default") -> Spoil:
+    """Its bind mounts have the other mode."""
+    right = {"rw": "ro", "ro": "rw"}[wrong]
+
+    def spoil(plan: Plan) -> Plan:
+        own = [m for m in _own(plan, row) if m.kind == "bind" and m.mode == right]
+        if not own:
+            raise NothingToSpoil(f"{row} binds nothing {right} here")
+        return plan.replace(
+            mounts=tuple(m.replace(mode=wrong) if m in own else m for m in plan.mounts),
+        )
+
+    return Spoil(name=f"{row}:{wrong}", row=row, variant=variant, says=f"bound {wrong}", plan=spoil)
+
+
+def target(row: str) -> Spoil:
+    """Its mounts lie somewhere else."""
+
+    def spoil(plan: Plan) -> Plan:
+        own = _own(plan, row)
+        moved = tuple(m.replace(target=m.target + ".wrong") if m in own else m for m in plan.mounts)
+        return plan.replace(mounts=moved)
+
+    return Spoil(name=f"{row}:target", row=row, says="mounted at a wrong path", plan=spoil)
+
+
+def extra(row: str, name: str, says: str, *mounts: Mount, variant: str = "default") -> Spoil:
+    """One mount too many."""
+    return Spoil(
+        name=f"{row}:{name}",
+        row=row,
+        says=says,
+        variant=variant,
+        plan=lambda plan: plan.replace(mounts=(*plan.mounts, *mounts)),
+    )
+
+
+def without_option(row: str, name: str, *options: str, variant: str = "default") -> Spoil:
+    """The backend's program is not told something."""
+
+    def spoil(launch: Launch) -> Launch:
+        if not set(options) & set(launch.argv):
+            raise NothingToSpoil(f"{options} is not in the command line")
+        return launch.replace(argv=tuple(word for word in launch.argv if word not in options))
+
+    return Spoil(name=f"{row}:{name}", row=row, variant=variant, says=f"without {options[0]}", launch=spoil)
+
+
+def with_option(row: str, name: str, *words: str) -> Spoil:
+    """The backend's program is told something more, last of all."""
+
+    def spoil(launch: Launch) -> Launch:
+        at = launch.argv.index("--")
+        return launch.replace(argv=(*launch.argv[:at], *words, *launch.argv[at:]))
+
+    return Spoil(name=f"{row}:{name}", row=row, says=f"with {words[0]}", launch=spoil)
+
+
+def filtered(row: str, name: str, says: str, program: bytes) -> Spoil:
+    """Another system call filter."""
+
+    def spoil(launch: Launch) -> Launch:
+        data = tuple((n, program if n == "seccomp" else content) for n, content in launch.data)
+        return launch.replace(data=data)
+
+    return Spoil(name=f"{row}:{name}", row=row, says=says, launch=spoil)
