@@ -11,7 +11,7 @@ from invoke.tasks import task
 
 import bench.launch
 from launcher.errors import UserError
-from tooling import backends, checks, prepare, suite
+from tooling import backends, checks, prepare, proofs, suite
 from tooling.report import reported, say
 
 
@@ -66,8 +66,12 @@ def setup(_context: Context, backend: str = "bubblewrap", yes: bool = False) -> 
 @task(
     name="test",
     auto_shortflags=False,
+    iterable=["row", "variant"],
     help={
-        "backend": "install what this backend needs first",
+        "backend": "whose column of the table is proven",
+        "row": "prove this row alone (repeatable)",
+        "variant": "prove this variant alone: default, no-network, … (repeatable)",
+        "command": "grade another program, which takes the same flags",
         "jobs": "tests at a time; 0: one for each core",
         "must-run": "a test that skips is a test that failed",
         "yes": "install what the tests need without asking",
@@ -75,11 +79,68 @@ def setup(_context: Context, backend: str = "bubblewrap", yes: bool = False) -> 
 )
 @reported
 def run_tests(
+    _context: Context,
+    row: list[str],
+    variant: list[str],
+    backend: str = "bubblewrap",
+    command: str = "",
+    jobs: int = 0,
+    must_run: bool = False,
+    yes: bool = False,
+) -> int:
+    """Run the tests and prove the table, as an ordinary user; root makes one and goes on as it.
+
+    Arguments for pytest stand after --. With --row, --variant or --command the table alone is proven.
+    """
+    options = suite.Options(
+        backend=backend,
+        rows=tuple(row),
+        variants=tuple(variant),
+        command=command,
+        jobs=jobs,
+        must_run=must_run,
+        yes=yes,
+        arguments=_rest(),
+    )
+    return suite.run(options)
+
+
+@task(
+    auto_shortflags=False,
+    help={
+        "backend": "whose column of the table is proven",
+        "jobs": "checks at a time; 0: one for each core",
+        "must-run": "what cannot be looked at has failed",
+        "yes": "install what is needed without asking",
+    },
+)
+@reported
+def matrix(
     _context: Context, backend: str = "bubblewrap", jobs: int = 0, must_run: bool = False, yes: bool = False
 ) -> int:
-    """Run the tests as an ordinary user; root makes one and goes on as it. After --, arguments for pytest."""
-    options = suite.Options(backend=backend, jobs=jobs, must_run=must_run, yes=yes, arguments=_rest())
+    """Prove the table and draw it: build/matrix/{index.html,matrix.md,matrix.json,junit.xml}."""
+    options = suite.Options(
+        backend=backend, matrix=True, jobs=jobs, must_run=must_run, yes=yes, arguments=_rest()
+    )
     return suite.run(options)
+
+
+@task(
+    auto_shortflags=False,
+    iterable=["lie"],
+    help={
+        "backend": "whose column has to notice",
+        "lie": "only lies whose name starts so: a row, or row:lie (repeatable)",
+        "jobs": "lies at a time",
+        "yes": "install what is needed without asking",
+    },
+)
+@reported
+def sabotage(
+    _context: Context, lie: list[str], backend: str = "bubblewrap", jobs: int = 2, yes: bool = False
+) -> int:
+    """Spoil one grant of the sandbox at a time, and count how often the suite notices."""
+    return proofs.sabotage(backend=backend, wanted=tuple(lie), jobs=jobs, yes=yes)
 
 
 @task(auto_shortflags=False, help={"fix": "mend what can be mended"})

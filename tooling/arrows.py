@@ -11,7 +11,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PARTS = ("launcher", "manager_min", "fixtures", "conformance", "tests", "tooling", "bench", "tasks")
+PARTS = (
+    "launcher",
+    "manager_min",
+    "fixtures",
+    "conformance",
+    "sabotage",
+    "tests",
+    "tooling",
+    "bench",
+    "tasks",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +42,8 @@ RULES = (
     Rule(source="manager_min", allowed=("manager_min",)),
     Rule(source="fixtures", allowed=("fixtures",)),
     Rule(source="conformance", allowed=("conformance", "fixtures", "launcher.spec")),
-    Rule(source="tooling", allowed=("tooling", "launcher", "fixtures")),
+    Rule(source="sabotage", allowed=("sabotage", "launcher")),
+    Rule(source="tooling", allowed=("tooling", "launcher", "fixtures", "sabotage")),
     Rule(source="bench", allowed=("bench", "tooling", "launcher")),
     Rule(source="tasks", allowed=("tooling", "bench", "launcher")),
 )

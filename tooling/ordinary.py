@@ -56,7 +56,16 @@ def go_on(checkout: Path, arguments: Sequence[str], *, yes: bool) -> int:
         stack.enter_context(_sudo_without_password())
         copy = stack.enter_context(_copy(checkout, user))
         _install_venv(copy, user)
-        return _as(user, [str(copy / ".venv/bin/invoke"), *arguments], cwd=copy)
+        try:
+            return _as(user, [str(copy / ".venv/bin/invoke"), *arguments], cwd=copy)
+        finally:
+            _bring_back(copy / "build", checkout / "build")
+
+
+def _bring_back(made: Path, build: Path) -> None:
+    """What the run has drawn outlives the copy. Not through links: the tests ran as somebody else."""
+    if made.is_dir() and not made.is_symlink():
+        shutil.copytree(made, build, symlinks=True, dirs_exist_ok=True)
 
 
 def ensure_user() -> pwd.struct_passwd:

@@ -22,9 +22,17 @@ NO_TESTS = 5  # pytest's own status for "nothing was collected"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What was asked for. `backend`: whose needs are installed; `jobs` 0: as many as there are cores."""
+    """What was asked for. `backend`: whose column is proven; `jobs` 0: as many as there are cores.
+
+    `rows`, `variants`, `command`: only these cells, or another program's; then the unit tests do not run.
+    `matrix`: the column alone.
+    """
 
     backend: str = "bubblewrap"
+    rows: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
+    command: str = ""
+    matrix: bool = False
     jobs: int = 0
     must_run: bool = False
     yes: bool = False
@@ -33,8 +41,16 @@ class Options:
     def argv(self) -> list[str]:
         """The same again as arguments of `invoke`."""
         switches = [name for name, on in (("--must-run", self.must_run), ("--yes", self.yes)) if on]
+        narrowed = [f"--row={row}" for row in self.rows] + [f"--variant={v}" for v in self.variants]
+        narrowed += [f"--command={self.command}"] if self.command else []
         rest = ["--", *self.arguments] if self.arguments else []
-        return ["test", f"--backend={self.backend}", f"--jobs={self.jobs}", *switches, *rest]
+        task = "matrix" if self.matrix else "test"
+        return [task, f"--backend={self.backend}", f"--jobs={self.jobs}", *narrowed, *switches, *rest]
+
+    @property
+    def narrow(self) -> bool:
+        """Whether the conformance suite alone is wanted."""
+        return bool(self.matrix or self.rows or self.variants or self.command)
 
 
 def run(options: Options) -> int:
@@ -53,26 +69,28 @@ def run(options: Options) -> int:
     require_fresh_install()
     again = f"{shlex.quote(sys.argv[0])} {shlex.join(replace(options, yes=True).argv())}"
     prepare.prepare(backend, yes=options.yes, more_packages=missing_packages(), retry=again)
-    privileged = run_as_root(options)
-    return max(pytest(options), privileged)
+    if options.narrow:
+        return conformance(options)
+    return max(run_as_root(options), unit_tests(options), conformance(options))
 
 
-def pytest(options: Options) -> int:
-    """Everything that an ordinary user can run."""
+def unit_tests(options: Options) -> int:
+    """Everything below tests/ that an ordinary user can run."""
+    return _pytest([*_parallel(options), "tests", "-m", "not as_root", *_common(options)])
+
+
+def conformance(options: Options) -> int:
+    """The column of the backend, proven cell by cell; build/matrix has the result."""
+    narrowed = [f"--row={row}" for row in options.rows] + [f"--variant={v}" for v in options.variants]
+    narrowed += [f"--command={options.command}"] if options.command else []
+    must = ["--must-run"] if options.must_run else []
+    command = [*_parallel(options), "conformance", f"--backend={options.backend}", *narrowed, *must]
+    return _pytest([*command, *(options.arguments if options.narrow else ())])
+
+
+def _parallel(options: Options) -> list[str]:
     jobs = str(options.jobs or "auto")
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-m",
-        "not as_root",
-        "-n",
-        jobs,
-        "--dist",
-        "loadgroup",
-        *_common(options),
-    ]
-    return _pytest(command)
+    return [sys.executable, "-m", "pytest", "-n", jobs, "--dist", "loadgroup"]
 
 
 def run_as_root(options: Options) -> int:

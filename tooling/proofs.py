@@ -1,0 +1,38 @@
+"""`invoke sabotage`: the proofs proven."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from sabotage.score import score, summary
+from tooling import backends, ordinary, prepare, suite
+from tooling.report import say
+
+ROOT = Path(__file__).parent.parent
+
+
+def sabotage(*, backend: str, wanted: tuple[str, ...], jobs: int, yes: bool) -> int:
+    """Tell the lies and print the score; build/matrix/sabotage.json has it for the next matrix.
+
+    Status 1 when one survived. Started by root it goes on as an ordinary user.
+    """
+    chosen = backends.find(backend)
+    arguments = ["sabotage", f"--backend={backend}", f"--jobs={jobs}", *(f"--lie={lie}" for lie in wanted)]
+    if os.geteuid() == 0:
+        return ordinary.go_on(ROOT, [*arguments, *(["--yes"] if yes else [])], yes=yes)
+    suite.require_fresh_install()
+    again = shlex.join([sys.argv[0], *arguments, "--yes"])
+    prepare.prepare(chosen, yes=yes, more_packages=suite.missing_packages(), retry=again)
+    result = summary(score(wanted, backend=backend, jobs=jobs, say=say))
+    directory = ROOT / "build/matrix"
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "sabotage.json").write_text(json.dumps(result, indent=1) + "\n")
+    for name, why in dict(result["not_told"]).items():  # type: ignore[call-overload]
+        say(f"not told: {name}: {why}")
+    survivors = result["survivors"]
+    say(f"caught {result['caught']} of {result['spoiled']} lies; survivors: {survivors or 'none'}")
+    return 1 if survivors else 0
