@@ -8,12 +8,12 @@ SECONDS = 10.0
 
 
 def trial(bwrap: str) -> SandboxError | None:
-    """What kept `bwrap` (a path) from running `true` in the namespaces that every sandbox has, or None."""
+    """What kept `bwrap` (a path) from running itself in the namespaces that every sandbox has, or None."""
     import subprocess  # `--check` alone comes here
 
     argv = (
         *(bwrap, "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-net"),
-        *("--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--", "true"),
+        *("--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--", bwrap, "--version"),
     )
     try:
         ended = subprocess.run(
