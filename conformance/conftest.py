@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(plugin.Conformance(config), NAME)
+    config.pluginmanager.register(plugin.Conformance(config, Path(__file__).parent), NAME)
 
 
 @pytest.fixture(autouse=True)

@@ -46,6 +46,9 @@ def write(directory: Path, spec: Spec, matrix: dict[str, Any]) -> None:
     from conformance.harness.matrix_html import page
 
     directory.mkdir(parents=True, exist_ok=True)
+    for cell in matrix["cells"]:
+        kept = directory / cell["evidence"] if cell["evidence"] else None
+        cell["files"] = sorted(os.listdir(kept)) if kept and kept.is_dir() else []
     (directory / "matrix.json").write_text(json.dumps(matrix, indent=1, ensure_ascii=False) + "\n")
     (directory / "matrix.md").write_text(markdown(spec, matrix))
     (directory / "index.html").write_text(page(spec, matrix))

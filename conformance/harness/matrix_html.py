@@ -19,7 +19,6 @@ SHAPES = {
     '<path d="M5 5l6 6M11 5l-6 6" class="ink"/>',
     "unproven": '<circle cx="8" cy="8" r="6.2" class="ring"/>',
 }
-EVIDENCE = ("failure.txt", "plan.json", "transcript.txt", "screen.txt", "processes.txt", "mountinfo.txt")
 LEGEND = {
     "proven": "every check was run, none could show the word to be false",
     "broken": "a check showed the word to be false",
@@ -117,7 +116,8 @@ def _group(spec: Spec, matrix: dict[str, Any], title: str, rows: list[str]) -> s
     lines = "".join(_row(spec, matrix, row, columns, rest=rest) for row in rows)
     return (
         f'<section class="group"><h2>{_e(title)}</h2><div class="scroll" tabindex="0" role="region" '
-        f'aria-label="{_e(title)}"><table><thead><tr><td></td>{heads}</tr></thead>'
+        f'aria-label="{_e(title)}"><table><colgroup><col class="name"></colgroup>'
+        f"<thead><tr><td></td>{heads}</tr></thead>"
         f"<tbody>{lines}</tbody></table></div></section>"
     )
 
@@ -160,8 +160,10 @@ def _details(spec: Spec, cell: dict[str, Any]) -> str:
         for check in cell["checks"]
     )
     evidence = ""
-    if cell["evidence"]:
-        links = "".join(f'<a href="{_e(cell["evidence"])}/{name}">{name}</a>' for name in EVIDENCE)
+    if cell["files"]:
+        links = "".join(
+            f'<a href="{_e(cell["evidence"])}/{_e(name)}">{_e(name)}</a>' for name in cell["files"]
+        )
         evidence = f"<h3>Evidence</h3><p class=links>{links}</p>"
     return (
         f'<template id="{_e(data.cell_name(cell))}"><form method="dialog">'

@@ -44,7 +44,7 @@ code, pre { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size:
   var(--line);
   border-radius: 99px; padding: 4px 12px; cursor: pointer }
 .filter button[aria-pressed=true] { color: var(--text); background: var(--card); border-color: var(--dim) }
-.group { margin-top: 28px }
+.group { margin-top: 28px } .group table { table-layout: fixed; min-width: 860px } .name { width: 30% }
 .scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 10px;
   box-shadow: var(--shadow) }
 table { border-collapse: collapse; width: 100% }
@@ -53,19 +53,20 @@ table { border-collapse: collapse; width: 100% }
 .group thead th, .group thead td { border-top: 0; background: var(--soft); font-size: 12.5px; color:
   var(--dim);
   font-weight: 600; white-space: nowrap; padding: 7px 8px }
-.group tbody th { font-weight: 400; min-width: 250px; width: 36%; padding-left: 14px; background: var(--card);
+.group tbody th { font-weight: 400; padding-left: 14px; background: var(--card);
   position: sticky; left: 0 }
 .group tbody th b { display: block; font-weight: 600 }
 .group tbody th small { display: block; color: var(--dim); font-size: 12.5px; line-height: 1.35; text-wrap:
   pretty }
-.box { display: flex; align-items: center; gap: 6px; width: 100%; min-width: 108px; min-height: 34px; font:
+.box { display: flex; align-items: center; gap: 6px; width: 100%; min-height: 34px; font:
   inherit;
   font-size: 13px; text-align: left; color: var(--text); border: 1px solid transparent; border-radius: 7px;
   padding: 5px 8px; cursor: pointer; white-space: nowrap }
 .box.proven { background: var(--ok-bg) } .box.broken { background: var(--bad-bg); border-color: var(--bad);
   font-weight: 600 }
 .box.unproven { background: var(--open-bg); border: 1px dashed var(--open) }
-.box small { display: block; color: var(--dim); font-size: 11.5px; font-weight: 400; line-height: 1.2 }
+.box small { display: block; white-space: normal; overflow-wrap: anywhere; color: var(--dim); font-size:
+  11.5px; font-weight: 400; line-height: 1.2 }
 .others .box + .box { margin-top: 4px }
 .box:hover { filter: brightness(.97) } .box .shape { font-size: 15px }
 :focus-visible { outline: 2px solid var(--text); outline-offset: 2px }
@@ -96,7 +97,8 @@ dialog form button { float: right; font-size: 22px; line-height: 1; width: 36px;
 @media (max-width: 640px) {
   main { padding: 20px 12px 48px } h1 { font-size: 25px } .tile { padding: 8px 12px } .tile b { font-size:
   20px }
-  .scroll { overflow: visible } .group table, .group tbody, .group tr { display: block } .group thead {
+  .scroll { overflow: visible } .group table { min-width: 0 } .group table, .group tbody, .group tr {
+  display: block } .group thead {
   display: none }
   .group tr { border-top: 1px solid var(--line); padding: 10px 10px 12px; display: grid; gap: 6px;
     grid-template-columns: repeat(auto-fill, minmax(142px, 1fr)) }

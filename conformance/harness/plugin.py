@@ -45,8 +45,10 @@ def add_options(parser: pytest.Parser) -> None:
 class Conformance:
     """The plugin, one in each process of the test run."""
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, checks: Path) -> None:
+        """`checks`: the directory that has them all, below which a run is not a whole one."""
         self.config = config
+        self.checks = checks
         self.spec: Spec = load()
         self.variants = variants(self.spec)
         self.backends: list[str] = config.getoption("--backend") or ["bubblewrap"]
@@ -111,10 +113,8 @@ class Conformance:
             where = item.location[0]
             name = getattr(item, "originalname", item.name)
             checks[where, name] = gate.Check(name=name, where=where, covers=of(function))
-        whole = [str(Path(__file__).parents[1]), str(ROOT)]
-        complete = any(str(Path(arg).absolute()) in whole for arg in session.config.args) and not getattr(
-            session.config.option, "lf", False
-        )
+        given = [session.config.invocation_params.dir / argument for argument in session.config.args]
+        complete = any(path == self.checks or path in self.checks.parents for path in given)
         self.problems = gate.problems(self.spec, list(checks.values()), self.cells, complete=complete)
         if self.problems and not self.is_worker:
             raise pytest.UsageError("the gate is shut:\n" + "\n".join(self.problems))
@@ -288,7 +288,8 @@ class Conformance:
 
 
 def is_check(item: pytest.Item) -> bool:
-    return Path(__file__).parents[1] / "checks" in item.path.parents
+    """Whether the fixture that every check has applies to it."""
+    return "cell" in getattr(item, "fixturenames", ())
 
 
 def param(item: pytest.Item) -> tuple[Cell, Cover] | None:
