@@ -169,9 +169,16 @@ class Boots:
         """The command line that starts this backend."""
         return tuple(self.command) or working_tree(self.services.directory, backend)
 
-    def sandbox(self, backend: str, world: World, **how: Any) -> Sandbox:  # noqa: ANN401  (Sandbox's own)
-        """One more, shared with nobody."""
-        return KINDS.get(backend, Sandbox)(self.argv(backend), world, **how)
+    def sandbox(
+        self,
+        backend: str,
+        world: World,
+        *,
+        prefix: Sequence[str] = (),
+        **how: Any,  # noqa: ANN401  (Sandbox's)
+    ) -> Sandbox:
+        """One more, shared with nobody. `prefix` goes before the command line, as nsenter(1) does."""
+        return KINDS.get(backend, Sandbox)((*prefix, *self.argv(backend)), world, **how)
 
     def close(self) -> None:
         """End everything, and leave nothing."""
