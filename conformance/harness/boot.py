@@ -262,7 +262,7 @@ def launch(
         except subprocess.TimeoutExpired:
             raise HarnessError(f"`{shlex.join(argv)}` did not end within {timeout_s:g} s") from None
         finally:
-            kill_all(descendants(child.pid))
+            kill(held(descendants(child.pid)))
     return subprocess.CompletedProcess(argv, child.returncode, out, err)
 
 
@@ -284,15 +284,26 @@ def working_tree(directory: Path, backend: str) -> tuple[str, ...]:
 
 def stop(child: Any) -> None:  # noqa: ANN401  (see spawn)
     """End a terminal's process and all that it has started."""
-    pids = descendants(child.pid) if child.isalive() else []
+    left = held(descendants(child.pid)) if child.isalive() else []
     child.close(force=True)
-    kill_all(pids)
+    kill(left)
 
 
-def kill_all(pids: Iterable[int]) -> None:
+def held(pids: Iterable[int]) -> list[int]:
+    """Descriptors of the processes: a number alone may be another's by the time that it is used."""
+    found = []
     for pid in pids:
+        with suppress(ProcessLookupError):
+            found.append(os.pidfd_open(pid))
+    return found
+
+
+def kill(pidfds: Iterable[int]) -> None:
+    """SIGKILL to each, and give the descriptors up."""
+    for pidfd in pidfds:
         with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.close(pidfd)
 
 
 def descendants(pid: int) -> list[int]:

@@ -116,9 +116,8 @@ class Console:
         """
         with self._breaking():
             self._greet(deadline)
-            directory = (
-                shlex.quote(self._shared.inside) if self._shared else "$(mktemp -d /tmp/console-XXXXXXXX)"
-            )
+            made = '"$(mktemp -d "${TMPDIR:-/tmp}/console-XXXXXXXX")"'
+            directory = shlex.quote(self._shared.inside) if self._shared else made
             functions = _SHARED if self._shared else _FUNCTIONS
             functions = functions.replace("LIMIT", str(LIMIT)).replace("ANSWER", str(ANSWER))
             # No history, no prompt, no report of background jobs: fewer lines that are not an answer.

@@ -144,6 +144,10 @@ def summary(matrix: dict[str, Any]) -> list[str]:
     lines.append(
         f"{total} cells: {number['proven']} proven, {number['broken']} broken, {number['unproven']} unproven"
     )
+    unseen = [cell for cell in matrix["cells"] if not any(check["means"] for check in cell["checks"])]
+    if unseen:
+        rows = ", ".join(dict.fromkeys(cell["row"] for cell in unseen))
+        lines.append(f"how it is kept was looked at in {total - len(unseen)} cells; not all of: {rows}")
     for boot in matrix["boots"]:
         lines.append(
             f"started {boot['backend']} {boot['variant']}: {boot['seconds']:.2f} s"

@@ -202,7 +202,7 @@ class Conformance:
             backend=cell.backend,
             variant=cell.variant,
             row=cell.row,
-            check=str(getattr(item, "originalname", item.name)),
+            check=name_of(item, cell, cover),
             sentence=sentence(getattr(item, "function", None)),
             means=cover.means,
             verdict=verdict.value,
@@ -290,6 +290,13 @@ class Conformance:
 def is_check(item: pytest.Item) -> bool:
     """Whether the fixture that every check has applies to it."""
     return "cell" in getattr(item, "fixturenames", ())
+
+
+def name_of(item: pytest.Item, cell: Cell, cover: Cover) -> str:
+    """The check's name, with the parameters that are its own: `test_it[/project]`."""
+    own = item.callspec.id.replace(cell.means_id if cover.means else cell.id, "", 1).strip("-")  # type: ignore[attr-defined]
+    name = str(getattr(item, "originalname", item.name))
+    return f"{name}[{own}]" if own else name
 
 
 def param(item: pytest.Item) -> tuple[Cell, Cover] | None:

@@ -20,8 +20,8 @@ BASH = ["--norc", "--noprofile", "--noediting"]
 
 
 @pytest.fixture
-def bash() -> Iterator[Terminal]:
-    environment = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "TERM": "dumb"}
+def bash(tmp_path: Path) -> Iterator[Terminal]:
+    environment = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "TERM": "dumb", "TMPDIR": str(tmp_path)}
     child: Any = pexpect.spawn("/bin/bash", BASH, env=environment, timeout=None)
     child.delaybeforesend = None
     yield child
