@@ -135,8 +135,11 @@ def summary(matrix: dict[str, Any]) -> list[str]:
     number = counts(matrix)
     total = sum(number.values())
     lines = []
+    left = [cell_name(cell) for cell in matrix["cells"] if not cell["checks"]]
+    if left:
+        lines.append(f"○ unproven, as no check looked at them: {', '.join(left)}")
     for cell in matrix["cells"]:
-        if cell["verdict"] != Verdict.PROVEN:
+        if cell["verdict"] != Verdict.PROVEN and cell["checks"]:
             reason = cell["reason"].strip().splitlines() or [""]
             name = cell_name(cell)
             lines.append(f"{SIGNS[Verdict(cell['verdict'])]} {name}: {cell['verdict']}: {reason[0][:300]}")

@@ -84,6 +84,7 @@ def test_the_summary_says_what_was_not_proven_and_why(made: dict[str, Any]) -> N
     assert '✗ bubblewrap-ssh-agent-forwarded: broken: assert "<key>" == ""' in lines
     at = lines.index("○ bubblewrap-ssh-agent-absent[off]: unproven: no sshd")
     assert lines[at + 1] == "    apt-get install openssh-server"
+    assert lines[0].startswith("○ unproven, as no check looked at them: bubblewrap-gh-token-absent, ")
     assert "7 cells: 2 proven, 1 broken, 4 unproven" in lines
     assert "started bubblewrap default: 0.07 s (its host: 0.40 s)" in lines
 
