@@ -114,7 +114,10 @@ def _split(arguments: list[str], program: str) -> tuple[list[tuple[str, str]], l
         name, equals, value = word.partition("=")
         name = {"-h": "--help"}.get(name, name)
         if name not in known:
-            raise UserError(f"unknown flag {printable(word)}", _nearest(name, known, f"see {program} --help"))
+            near = _nearest(name, known, f"see {program} --help", cutoff=0.7)
+            raise UserError(
+                f"unknown flag {printable(word)}", f"{near} (the agent's own flags stand behind PROJECT)"
+            )
         metavar = known[name].metavar
         if not metavar and equals:
             raise UserError(f"{name} takes no value", f"write {name} alone")
@@ -169,10 +172,10 @@ def _share(value: str) -> Share:
     return Share(path=value)
 
 
-def _nearest(name: str, names: Iterable[str], otherwise: str) -> str:
+def _nearest(name: str, names: Iterable[str], otherwise: str, *, cutoff: float = 0.5) -> str:
     from difflib import get_close_matches  # only on the way to an error
 
-    near = get_close_matches(name, list(names), n=1, cutoff=0.5)
+    near = get_close_matches(name, list(names), n=1, cutoff=cutoff)
     return f"did you mean {near[0]}?" if near else otherwise
 
 

@@ -453,7 +453,8 @@ def completions(here: Machine) -> Path:
 def test_bash_completes(here: Machine, completions: Path, words: list[str], expected: set[str]) -> None:
     script = (
         'source "$1"; shift; complete -p claude-sandbox >/dev/null || exit 9;'
-        ' COMP_WORDS=(claude-sandbox "$@"); COMP_CWORD=$#; _claude_sandbox; ((${#COMPREPLY[@]})) && printf "%s\\n" "${COMPREPLY[@]}"; exit 0'
+        ' COMP_WORDS=(claude-sandbox "$@"); COMP_CWORD=$#; _claude_sandbox;'
+        ' ((${#COMPREPLY[@]})) && printf "%s\\n" "${COMPREPLY[@]}"; exit 0'
     )
     done = subprocess.run(
         ["bash", "-c", script, "bash", completions, *words],
