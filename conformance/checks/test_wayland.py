@@ -1,0 +1,79 @@
+"""Row wayland."""
+
+from __future__ import annotations
+
+from conformance.checks.probes import display
+from conformance.checks.probes.means import mounted
+from conformance.harness.cells import Cell
+from conformance.harness.covers import covers
+from conformance.harness.inside import Inside
+from conformance.harness.world import World
+from fixtures.listeners import canary
+
+
+@covers("wayland", "forwarded")
+def test_a_window_opened_inside_is_on_the_hosts_compositor(inside: Inside, host: World) -> None:
+    """A window drawn inside is shown by the host's compositor, whose log has its title."""
+    title = canary()
+    assert title not in host.services.compositor.titles()
+
+    answer = inside.python(display.WAYLAND, socket="", title=title)
+    seen = display.appears(host.services.compositor.titles, title)
+
+    assert answer == "shown"
+    assert seen, "the compositor has not seen the window"
+
+
+@covers("wayland", "forwarded", variant="default")
+def test_an_ordinary_client_works(inside: Inside, host: World) -> None:
+    """Weston's own example, with the library that all clients use, opens its window, too."""
+    titles = host.services.compositor.titles
+    before = titles().count("simple-shm")
+
+    pid = inside.output("weston-simple-shm >/tmp/simple-shm 2>&1 & echo $!")
+    seen = display.appears(titles, "simple-shm", times=before + 1)
+
+    said = inside.output(f"kill {pid} 2>/dev/null; cat /tmp/simple-shm; rm /tmp/simple-shm")
+    assert seen, f"no window came up: {said}"
+
+
+@covers("wayland", "forwarded", variant="default")
+def test_the_rest_of_the_runtime_directory_stays_outside(inside: Inside, host: World) -> None:
+    """What else the host has in the socket's directory, old or new, is not inside."""
+    hosts, name, beside = host.services.compositor.runtime, canary(), canary()
+    host.write(hosts / name, "")
+    host.write(host.runtime / beside, "")
+    runtime = inside.output("echo $XDG_RUNTIME_DIR")
+    look = "import os; print(json.dumps([n for d in given['at'] if os.path.isdir(d) for n in os.listdir(d)]))"
+
+    control = host.python(look, at=[str(hosts), str(host.runtime)])
+    found = inside.python(look, at=[str(hosts), str(host.runtime), runtime])
+
+    assert {name, beside} <= set(control), "the same probe has to see them on the host"
+    assert found, "there is at least the socket"
+    assert not {name, beside} & set(found)
+
+
+@covers("wayland", "forwarded", means=True)
+def test_the_compositors_socket_is_a_mount(inside: Inside, cell: Cell) -> None:
+    """The socket is a mount of its own."""
+    socket = inside.output("echo $XDG_RUNTIME_DIR/$WAYLAND_DISPLAY")
+
+    assert mounted(inside, socket, cell.means) == ""
+
+
+@covers("wayland", "absent", variant=("off", "bare"))
+def test_no_compositor_is_within_reach(inside: Inside, host: World) -> None:
+    """No variable names a compositor, and no usual path leads to its socket."""
+    socket = str(host.services.compositor.socket)
+    runtime = inside.output("echo $XDG_RUNTIME_DIR")
+    directories = (host.runtime, runtime, f"/run/user/{host.user.uid}")
+    places = [socket, *(f"{directory}/wayland-0" for directory in directories)]
+
+    control = host.python(display.WAYLAND, socket=socket, title=canary())
+    found = {place: inside.python(display.WAYLAND, socket=place, title=canary()) for place in places}
+    names = inside.output("echo ${WAYLAND_DISPLAY-unset} ${WAYLAND_SOCKET-unset}")
+
+    assert control == "shown", "the same probe has to reach it on the host"
+    assert all(answer.startswith("errno ") for answer in found.values()), found
+    assert names == "unset unset"

@@ -1,0 +1,145 @@
+"""Row x11."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from conformance.checks.probes import display
+from conformance.checks.probes.means import mounted
+from conformance.harness.boot import Sandbox
+from conformance.harness.cells import Cell
+from conformance.harness.covers import covers
+from conformance.harness.inside import Inside
+from conformance.harness.world import World
+from fixtures.listeners import canary
+from fixtures.process import output
+from fixtures.sockets import unix_listener
+
+WRONG = "00" * 16
+HEAR = """
+import socket
+try:
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.settimeout(10)
+        peer.connect(given["path"])
+        print(json.dumps(peer.recv(100).decode()))
+except OSError as error:
+    print(json.dumps(f"errno {error.errno}"))
+"""
+# Appends junk, or takes what is past the given size away again; prints the path, the content as it was, and
+# what came of it.
+FILE = """
+import os
+path, done = os.environ.get("XAUTHORITY", ""), "ok"
+with open(path, "rb") as file:
+    before = file.read()
+try:
+    with open(path, "r+b") as file:
+        file.truncate(min(given["size"], len(before)))
+        file.seek(0, os.SEEK_END)
+        file.write(given["junk"].encode())
+except OSError as error:
+    done = f"errno {error.errno}"
+print(json.dumps([path, before.hex(), done]))
+"""
+WHOLE = 1 << 30
+
+
+@covers("x11", "forwarded")
+def test_a_window_opened_inside_is_on_the_hosts_screen(inside: Inside, host: World) -> None:
+    """A window that a program inside opens is seen by another client of the host's X server."""
+    title = canary()
+    assert title not in host.services.xserver.titles()
+
+    pid = inside.output(f"xmessage -title {title} -timeout 20 hello >/tmp/{title} 2>&1 & echo $!")
+    seen = display.appears(host.services.xserver.titles, title)
+
+    said = inside.output(f"kill {pid} 2>/dev/null; cat /tmp/{title}; rm /tmp/{title}")
+    assert seen, f"no window came up: {said}"
+
+
+@covers("x11", "forwarded")
+def test_only_the_cookie_opens_the_display(inside: Inside, host: World) -> None:
+    """The cookie inside opens the display; a wrong one and none are refused, inside as on the host."""
+    path = str(host.services.xserver.socket)
+
+    control = host.python(display.X11, sockets=[path], cookies=[None, WRONG, ""])
+    found = inside.python(display.X11, sockets=[path], cookies=[None, WRONG, ""])
+
+    for side in (control, found):
+        assert side[f"{path} None"] == "accepted"
+        assert side[f"{path} {WRONG}"].startswith("refused: ")
+        assert side[f"{path} "].startswith("refused: ")
+
+
+@covers("x11", "forwarded", variant="default")
+def test_the_cookie_file_inside_is_its_own(inside: Inside, host: World) -> None:
+    """What is written to the file with the cookie does not reach the host's, and it lies somewhere else."""
+    hosts = host.services.xserver.authority
+    before, junk = hosts.read_bytes(), canary()
+
+    path, content, done = inside.python(FILE, junk=junk, size=WHOLE)
+    after = hosts.read_bytes()
+    _, spoiled, _ = inside.python(FILE, junk="", size=len(content) // 2)
+
+    assert path != str(hosts)
+    assert host.services.xserver.cookie in content
+    assert done != "ok" or spoiled == content + junk.encode().hex(), "the write is not what it says it is"
+    assert after == before
+
+
+@covers("x11", "forwarded", variant="default")
+def test_other_displays_stay_outside(new_world: Callable[..., World], fresh: Callable[..., Sandbox]) -> None:
+    """Neither the socket of another display of the same user nor its cookie comes along."""
+    world = new_world()
+    display_number, secret = _free(), "ab" * 16
+    authority = world.home / ".Xauthority"
+    world.write(authority, world.services.xserver.authority.read_bytes(), mode=0o600)
+    entry = f"add :{display_number} . {secret}\n".encode()
+    output(("xauth", "-q", "-f", str(authority)), user=world.user, stdin=entry)
+    world.environ["XAUTHORITY"] = str(authority)
+    other = Path(f"/tmp/.X11-unix/X{display_number}")
+
+    with unix_listener(other, as_user=world.user) as listener:
+        sandbox = fresh(world=world)
+        control = world.python(HEAR, path=str(other))
+        found = sandbox.inside.python(HEAR, path=str(other))
+        listed = sandbox.inside.output("ls /tmp/.X11-unix").split()
+        _, cookies, _ = sandbox.inside.python(FILE, junk="", size=WHOLE)
+
+    assert control.strip() == listener.canary, "the same probe has to reach it on the host"
+    assert found.startswith("errno ")
+    assert listed == [world.services.xserver.socket.name]
+    assert secret in authority.read_bytes().hex()
+    assert world.services.xserver.cookie in cookies
+    assert secret not in cookies
+
+
+@covers("x11", "forwarded", means=True)
+def test_the_socket_is_mounted_and_its_directory_is_not(inside: Inside, host: World, cell: Cell) -> None:
+    """The display's socket is a mount of its own, and the directory of all displays is none."""
+    socket = host.services.xserver.socket
+
+    assert mounted(inside, str(socket), cell.means) == ""
+    assert mounted(inside, str(socket.parent), cell.means) == f"{socket.parent} is no mount"
+
+
+@covers("x11", "absent", variant=("off", "bare"))
+def test_no_display_is_within_reach(inside: Inside, host: World) -> None:
+    """No variable names a display, and with the cookie in hand the socket is not there."""
+    server = host.services.xserver
+    with_cookie = f"{server.socket} {server.cookie}"
+
+    control = host.python(display.X11, sockets=[str(server.socket)], cookies=[server.cookie])
+    found = inside.python(display.X11, sockets=[str(server.socket)], cookies=[server.cookie])
+    names = inside.output("echo ${DISPLAY-unset} ${XAUTHORITY-unset}")
+
+    assert control[with_cookie] == "accepted", "the same probe has to reach it on the host"
+    assert found[with_cookie].startswith("errno ")
+    assert names == "unset unset"
+
+
+def _free() -> int:
+    """The number of a display that nobody has."""
+    return next(n for n in range(90, 400) if not Path(f"/tmp/.X11-unix/X{n}").exists())
