@@ -42,7 +42,7 @@ def test_no_way_of_writing_reaches_the_login_of_gh(inside: Inside, host: World) 
 @covers("gh-config", "read-only", means=True)
 def test_the_login_of_gh_is_a_read_only_mount(inside: Inside, cell: Cell) -> None:
     """What of ~/.config/gh is there is mounted read-only."""
-    assert mounted(inside, f"/home/sandbox/{NAME}", cell.means, above=True) == ""
+    assert mounted(inside, f"/home/sandbox/{NAME}", cell.means, above=True) == []
 
 
 @covers("gh-config", "absent", variant=("bare", "off"))

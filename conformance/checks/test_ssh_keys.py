@@ -74,7 +74,7 @@ def test_no_way_of_writing_reaches_the_keys(inside: Inside, host: World) -> None
 @covers("ssh-keys", "read-only", means=True)
 def test_the_keys_are_a_read_only_mount(inside: Inside, cell: Cell) -> None:
     """What of ~/.ssh is there as a mount is mounted read-only."""
-    assert mounted(inside, "/home/sandbox/.ssh/id_ed25519", cell.means, above=True) == ""
+    assert mounted(inside, "/home/sandbox/.ssh/id_ed25519", cell.means, above=True) == []
 
 
 @covers("ssh-keys", "absent", variant=("bare", "off"))
