@@ -1,0 +1,193 @@
+"""Row network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from conformance.checks.probes import network
+from conformance.harness.boot import Sandbox
+from conformance.harness.covers import covers
+from conformance.harness.inside import Inside
+from conformance.harness.world import World
+from fixtures.lan import lan
+
+LISTEN = r"""
+import os, socket
+server = socket.create_server(("127.0.0.1", 0))
+server.settimeout(20)
+with open("/project/.port-new", "w") as file:
+    file.write(str(server.getsockname()[1]))
+os.rename("/project/.port-new", "/project/.port")
+connection, _ = server.accept()
+print(json.dumps(connection.recv(100).decode()))
+"""
+# None of them is a server's answer, and none a timeout: the kernel itself says that there is no way.
+NO_WAY = {"ENETUNREACH", "EHOSTUNREACH", "ECONNREFUSED", "EADDRNOTAVAIL", "EPERM", "EACCES", "EAFNOSUPPORT"}
+
+
+@covers("network", "shared")
+def test_a_server_on_the_hosts_network_answers(
+    fresh: Callable[..., Sandbox], new_world: Callable[..., World]
+) -> None:
+    """A neighbour on the host's network answers by TCP and UDP, over IPv4 and IPv6."""
+    world = new_world()
+    with lan(world.services.scratch("lan"), as_user=world.user) as there:
+        names = [["name", there.name, 0]]
+        tries = [[kind, to, there.port] for kind in ("tcp", "udp") for to in there.addresses]
+        control = network.on_lan(there, world, network.REACH, tries=tries + names)
+
+        sandbox = fresh(world=world, prefix=there.prefix)
+        found = sandbox.inside.python(network.REACH, tries=tries)
+        before = there.heard()
+        sandbox.inside.python(network.REACH, tries=tries)
+        heard = there.heard()[len(before) :]
+
+    assert network.answers(control) == [f"answer {there.canary}"] * 4 + [f"answer {there.answer}"]
+    assert network.answers(found) == [f"answer {there.canary}"] * 4
+    assert [line.split()[0] for line in heard] == ["tcp4", "tcp6", "udp4", "udp6"]
+
+
+@covers("network", "shared")
+def test_the_host_reaches_a_server_inside(inside: Inside, host: World) -> None:
+    """A server that listens inside answers on the host's own 127.0.0.1, so that it can be looked at."""
+    port = host.path / ".port"
+    port.unlink(missing_ok=True)
+    visitor = r"""
+import os, socket, time
+end = time.monotonic() + 20
+while not os.path.exists(given["port"]) and time.monotonic() < end:
+    time.sleep(0.01)
+with open(given["port"]) as file:
+    client = socket.create_connection(("127.0.0.1", int(file.read())), timeout=10)
+client.send(b"from the host")
+"""
+    import threading
+
+    failed: list[BaseException] = []
+
+    def visit() -> None:
+        try:
+            host.python(visitor + "print(json.dumps(None))", port=str(port))
+        except Exception as error:  # noqa: BLE001  (said below)
+            failed.append(error)
+
+    thread = threading.Thread(target=visit)
+    thread.start()
+    heard = inside.python(LISTEN)
+    thread.join()
+    port.unlink()
+
+    assert failed == []
+    assert heard == "from the host"
+
+
+@covers("network", "shared", means=True)
+def test_the_network_namespace_is_the_hosts(inside: Inside, host: World) -> None:
+    """The network namespace inside is the host's: the same interfaces, the same routes."""
+    outside = host.python(network.INTERFACES)
+
+    found = inside.python(network.INTERFACES)
+
+    assert found == outside
+
+
+@covers("network", "absent")
+def test_without_network_nothing_is_reached(
+    fresh: Callable[..., Sandbox], new_world: Callable[..., World]
+) -> None:
+    """TCP, UDP, ICMP and raw sockets to neighbours and beyond fail at once, with an error and no timeout."""
+    world = new_world()
+    kinds = ("tcp", "udp", "icmp", "raw")
+    with lan(world.services.scratch("lan"), as_user=world.user) as there:
+        known = [[kind, to, there.port] for kind in ("tcp", "udp") for to in there.addresses]
+        tries = [
+            [kind, to, there.port]
+            for kind in kinds
+            for to in (*there.addresses, "203.0.113.1", "2001:db8::1")
+        ]
+        control = network.on_lan(there, world, network.REACH, tries=known)
+        before = there.heard()
+
+        found = fresh(world=world, prefix=there.prefix).inside.python(network.REACH, tries=tries)
+        heard = there.heard()[len(before) :]
+
+    assert network.answers(control) == [f"answer {there.canary}"] * 4, (
+        "the same probe has to reach them outside"
+    )
+    assert [one for one in zip(tries, found, strict=True) if one[1][0] not in NO_WAY] == []
+    assert network.slow(found) == []
+    assert heard == []
+
+
+@covers("network", "absent")
+def test_without_network_names_fail_at_once(
+    fresh: Callable[..., Sandbox], new_world: Callable[..., World]
+) -> None:
+    """A name that the host's name server knows fails inside at once, and the server is not asked."""
+    world = new_world()
+    with lan(world.services.scratch("lan"), as_user=world.user) as there:
+        tries = [["name", there.name, 0], ["name", "nowhere.fixture.test", 0]]
+        control = network.on_lan(there, world, network.REACH, tries=tries)
+        before = there.heard()
+
+        found = fresh(world=world, prefix=there.prefix).inside.python(network.REACH, tries=tries)
+        heard = there.heard()[len(before) :]
+
+    assert network.answers(control) == [f"answer {there.answer}", "EAI_NONAME"]
+    assert set(network.answers(found)) <= {"EAI_AGAIN", "EAI_NONAME"}
+    assert network.slow(found) == []
+    assert heard == []
+
+
+@covers("network", "absent")
+def test_without_network_there_is_lo_and_no_route(
+    fresh: Callable[..., Sandbox], new_world: Callable[..., World]
+) -> None:
+    """There is no interface but lo, and no route that leaves it."""
+    world = new_world()
+    with lan(world.services.scratch("lan"), as_user=world.user) as there:
+        control = network.on_lan(there, world, network.INTERFACES)
+
+        found = fresh(world=world, prefix=there.prefix).inside.python(network.INTERFACES)
+
+    assert control["names"] == control["proc"] == ["host0", "lo"]
+    assert ["host0", True] in control["routes"]
+    assert found["names"] == found["proc"] == ["lo"]
+    assert [route for route in found["routes"] if route not in (["lo", False], [None, False])] == []
+
+
+@covers("network", "absent")
+def test_without_network_none_can_be_added(inside: Inside, host: World) -> None:
+    """Netlink adds no link, no address and no route, and lo cannot be taken down."""
+    unshare = ("unshare", "--user", "--map-root-user", "--net", *network.PYTHON)
+    control = network.outside(host, unshare, network.ADD)
+
+    found = inside.python(network.ADD)
+
+    assert control == dict.fromkeys(control, "0"), "the same probe has to work for who may"
+    assert found == dict.fromkeys(found, "EPERM")
+
+
+@covers("network", "absent")
+def test_without_network_loopback_inside_still_works(inside: Inside) -> None:
+    """What listens on 127.0.0.1 and ::1 inside is reached inside: test suites with servers run."""
+    program = r"""
+import socket
+found = []
+for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+    with socket.create_server((address, 0), family=family) as server:
+        client = socket.create_connection(server.getsockname()[:2], timeout=5)
+        connection, _ = server.accept()
+        connection.send(b"here")
+        found.append(client.recv(10).decode())
+print(json.dumps(found))
+"""
+    assert inside.python(program) == ["here", "here"]
+
+
+@covers("network", "absent", means=True)
+def test_the_network_namespace_is_another(inside: Inside, host: World) -> None:
+    """The network namespace inside is not the host's."""
+    outside = host.python(network.INTERFACES)["namespace"]
+
+    assert inside.python(network.INTERFACES)["namespace"] != outside
