@@ -577,7 +577,7 @@ ROWS: dict[
         False,
         False,
         {
-            "bubblewrap": ("absent", "seccomp filter, user.max_user_namespaces 0 inside"),
+            "bubblewrap": ("absent", "seccomp filter, and a limit of user namespaces that is used up"),
             "container": ("absent", "seccomp filter"),
             "vm": ("own", "separate kernel"),
         },
