@@ -10,7 +10,7 @@ from launcher.errors import HostError, LauncherError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from launcher.host.model import Host
+    from launcher.host.model import Bwrap, Host
     from launcher.missing import Missing
     from launcher.request import Request
 
@@ -102,7 +102,7 @@ def _check(request: Request, host: Host) -> int:
 
     found = report(host, request.backend, shell=request.shell)
     if host.bwrap and request.backend == "bubblewrap" and not any(m.program == "bwrap" for m in found):
-        found = [*_unbuildable(host.bwrap.path, host.environ), *found]
+        found = [*_unbuildable(host.bwrap, host.environ), *found]
     if request.json:
         import json
 
@@ -113,12 +113,12 @@ def _check(request: Request, host: Host) -> int:
     return 125 if any(m.required for m in found) else 0
 
 
-def _unbuildable(bwrap: str, environ: dict[str, str]) -> list[Missing]:
+def _unbuildable(bwrap: Bwrap, environ: dict[str, str]) -> list[Missing]:
     """What no look at files tells: whether a sandbox can be built here."""
     from launcher.missing import Missing
     from launcher.run.trial import trial
 
-    failed = trial(bwrap)
+    failed = trial(bwrap.path, nested="disable-userns" in bwrap.options)
     if failed is None:
         return []
     from launcher import diagnosis

@@ -26,11 +26,16 @@ def explain(error: SandboxError, around: Confinement, project: str) -> LauncherE
     said = error.log.splitlines()[-1] if error.log else ""
     if "No permissions to create new namespace" in said or "not permitted: 'unshare'" in said:
         return _refused(around)
-    if "(ENOSPC)" in said or "No space left on device: 'unshare'" in said:
+    if "(ENOSPC)" in said or ("unshare" in said and "No space left" in said):
         return _too_many(around)
     if "does not support user namespaces" in said or "CONFIG_SECCOMP" in said:
         what = "a system call filter" if "CONFIG_SECCOMP" in said else "user namespaces"
         return HostError(f"this kernel was built without {what}", "use a distribution's own kernel")
+    if _denied(said) and around.ours:
+        return HostError(
+            "this is inside a claude-sandbox already, and it lets no such sandbox be made in it",
+            "start it outside; as root not even --with userns helps, root cannot be mapped twice",
+        )
     if _denied(said) and around.apparmor == "1":
         return _apparmor(error.argv[0] if error.argv else "")
     if _denied(said) and around.container:

@@ -7,12 +7,16 @@ from launcher.errors import SandboxError
 SECONDS = 10.0
 
 
-def trial(bwrap: str) -> SandboxError | None:
-    """What kept `bwrap` (a path) from running itself in the namespaces that every sandbox has, or None."""
+def trial(bwrap: str, *, nested: bool) -> SandboxError | None:
+    """What kept `bwrap` (a path) from running itself in the namespaces that every sandbox has, or None.
+
+    `nested`: it knows --disable-userns, which takes a second user namespace.
+    """
     import subprocess  # `--check` alone comes here
 
     argv = (
         *(bwrap, "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-net"),
+        *(("--disable-userns",) if nested else ()),
         *("--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--", bwrap, "--version"),
     )
     try:
