@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from launcher.plan.model import Plan
 
 LIMIT = 1 << 16  # bytes of a report that are read
+PATIENCE = 300  # hundredths of a second; somebody who waits is told so after a fifth of them
 LAST_LINES = 12  # of what an agent that failed had on its screen
 
 
@@ -87,7 +88,7 @@ class Holder:
         if os.fork() == 0:
             for number in (self._start, up, ours):
                 os.close(number)
-            _Held(said=said, words=words, report=self._report).hold(context, plan, stay, ready)
+            _Held(said=said, words=words, report=self._report).hold(context, plan, self._free, stay, ready)
         for number in (ready, stay):
             os.close(number)
         try:
@@ -105,38 +106,49 @@ class Holder:
             for number in (said, words, ours):
                 os.close(number)
 
-    def ended(self, say: Say) -> int:
-        """Wait until the watched one is gone, say what it has left to say, and give its status."""
+    def ended(self, say: Say) -> int | None:
+        """Wait until the watched one is gone, say what it has left to say, and give its status; None when it
+        was killed. Raises SandboxError when it stays.
+        """
         with self:
-            lock = self._open("lock")
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH)
-            finally:
-                os.close(lock)
-            status = self._tell(self._report, say)
+            self._await(say)
+            status, *lines = _text(self._report).splitlines() or [""]
+            say(*lines)
             if os.path.sameopenfile(self._report, now := self._open("report")):
                 os.unlink(f"{self._directory}/report")
             os.close(now)
-        return status
+        return int(status) if status.isdecimal() else None
+
+    def _await(self, say: Say) -> None:
+        import time
+
+        lock = self._open("lock")
+        try:
+            for turn in range(PATIENCE):
+                try:
+                    return fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    time.sleep(0.01)
+                if turn == PATIENCE // 5:
+                    say("claude-sandbox: the session is being put away")
+            process = _text(lock).strip()
+            raise SandboxError(
+                f"the session does not answer, and process {process} still holds it",
+                f"wait for that to compare what has changed; or look at it, and: kill {process}",
+            )
+        finally:
+            os.close(lock)
 
     def _show_unread(self, say: Say) -> None:
         """What a session that ended with nobody attached had to say; afterwards there is no report."""
         report = self._open("report")
         try:
-            if os.fstat(report).st_size:
-                say("claude-sandbox: the session before this one has ended:")
-                self._tell(report, say)
+            status, *lines = _text(report).splitlines() or ["0"]
+            if status != "0" or lines:
+                say(f"claude-sandbox: the session before this one ended with status {status}", *lines)
             os.unlink(f"{self._directory}/report")
         finally:
             os.close(report)
-
-    def _tell(self, report: int, say: Say) -> int:
-        status, *lines = _text(report).splitlines() or [""]
-        if not status.isdecimal():
-            say("claude-sandbox: the session was killed")
-            return 137
-        say(*lines)
-        return int(status)
 
     def _answer(self, said: str, words: str, *, up: bool, say: Say) -> None:
         lines = [line.partition(" ")[::2] for line in said.splitlines()]
@@ -170,11 +182,13 @@ class _Held:
         self._said, self._words, self._report = said, words, report
         self._last: list[str] = []
 
-    def hold(self, context: Context, plan: Plan, stdin: int, stdout: int) -> None:
+    def hold(self, context: Context, plan: Plan, lock: int, stdin: int, stdout: int) -> None:
         """Attend the sandbox to its end, report, and exit."""
         status = 125
         try:
             os.setsid()
+            os.truncate(lock, 0)
+            os.write(lock, b"%d\n" % os.getpid())
             os.chdir("/")  # whatever directory we came from may be unmounted
             for number, target in ((stdin, 0), (stdout, 1), (self._words, 2)):
                 os.dup2(number, target)

@@ -22,7 +22,7 @@ from launcher.plan import places
 from launcher.plan.model import Mount
 from launcher.request import Request
 from launcher.spec.table import ROWS
-from launcher.tmux_files import ATTACH, LEADER, RUNS, SERVE, make_directory
+from launcher.tmux_files import ATTACH, LEADER, NOT_THERE, RUNS, SERVE, make_directory
 from launcher.untrusted import printable
 
 TYPE_CHECKING = False
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 SOCKET = f"{places.PROJECT}/.tmux/socket"
 CONF = f"{places.PROJECT}/.tmux/tmux.conf"
 
+# A client whose server is killed leaves the terminal as it was: the main screen, no mouse, no reports, a
+# cursor (xterm's control sequences).
+RESTORE = b"\033[?1049l\033[?1000;1002;1003;1006;1004;2004l\033[?25h\033[?1l\033>\033[m\033(B"
+
 
 def run(context: Context, say: Say) -> int:
     """Start the session unless it runs, and attach to it. Returns 0 when it goes on, the agent's status at
@@ -45,17 +49,19 @@ def run(context: Context, say: Say) -> int:
     holder = Holder(context.subject.state)
     name = _name(context.subject.path)
     tell: Say = (lambda *_: None) if context.request.quiet else say
-    status = 0
-    for _attempt in range(3):  # a session may end while we are on our way to it
+    while True:  # a session may end while we are on our way to it
         started = _start(context, holder, name, say, tell)
         status = _client(context, ATTACH, tty=True)
         if _client(context, RUNS, tty=False) == 0:
             tell(f"claude-sandbox: sandbox:{name} goes on; the same command attaches to it again")
             return status
         ended = holder.ended(say)
-        if started or status == 0:
+        if ended is None:
+            os.write(1, RESTORE)
+            say(f"claude-sandbox: sandbox:{name} was killed")
+            ended = 137
+        if started or status != NOT_THERE:
             return ended
-    return status
 
 
 def _start(context: Context, holder: Holder, name: str, say: Say, tell: Say) -> bool:

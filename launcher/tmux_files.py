@@ -6,9 +6,10 @@ What the launcher itself does there follows no link: a former agent may have lef
 from __future__ import annotations
 
 import os
+import stat
 
 from launcher.errors import HostError, UserError
-from launcher.untrusted import DIRECTORY, mode_of, printable
+from launcher.untrusted import DIRECTORY, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,71 +38,90 @@ set -g status-left-length 60
 """
 
 # The pane's first process: runs the agent as a job, continues it when it was stopped (tmux would do so with a
-# process of its own), and tells SERVE its number, its status, and what a failed one had on its screen. Not by
-# tmux's hooks or #{pane_dead_status}: where tmux is built with libutempter it misses every tenth SIGCHLD
-# (tmux issue 311). End of file says that the pane was killed.
+# process of its own), and tells SERVE its number, its status, and what a failed one had on its screen, but
+# nothing when the pane was killed. Not by tmux's hooks and #{pane_dead_status}: built with libutempter, tmux
+# misses every tenth SIGCHLD (tmux issue 311).
+# A function that calls itself, for bash leaves a loop in which a job is stopped; a status set beforehand and
+# an EXIT trap, for it leaves everything when a job is killed by SIGINT.
 LEADER = r"""
 mapfile -d "" -t _words </tmp/.agent
 exec {_ends}>/tmp/.ends
 unset OLDPWD
 export -n PWD
 declare -a SHLVL
-trap : INT QUIT TSTP
-set -m
+_tell() {
+  [[ -t 0 ]] || exit
+  printf '%d\n' "$_status" >&"$_ends"
+  ((_status == 0)) || tmux capture-pane -p -t "$TMUX_PANE" >&"$_ends"
+}
 _agent() {
   printf '%d\n' "$BASHPID" >&"$_ends"
   exec "${_words[@]}" {_ends}>&-
 }
-(_agent)
-_status=$?
-while ((_status > 128)) && [[ $(jobs -s) ]]; do
+_continue() {
+  ((_status > 128)) && [[ $(jobs -s) ]] || return
+  _status=130
   fg %1 >/dev/null
   _status=$?
-done
-printf '%d\n' "$_status" >&"$_ends"
-((_status == 0)) || tmux capture-pane -p >&"$_ends"
+  _continue
+}
+trap : INT QUIT TSTP
+trap _tell EXIT
+set -m
+_status=130
+(_agent)
+_status=$?
+_continue
+exit
 """
 
 # $1 socket, $2 configuration, $3 LEADER, $4 the name as status lines draw it, $5 as a window's, the agent's
 # argv, which goes by a file: a command given to tmux ends at a `;`, and at 16 KiB.
 # Stdin ends with the launcher that starts us, unless it has seen that the session is up.
-# A session that is killed sends the agent SIGHUP: the sandbox waits a little for it to heed that.
+# The server's end is SIGHUP for the agent and a farewell for clients: the sandbox waits a little for them.
 SERVE = r"""
-_tmux() { tmux -u -S "$_socket" "$@"; }
 _socket=$1 _conf=$2 _leader=$3 _drawn=$4 _window=$5
 shift 5
 { read -r _ || kill -KILL "$$"; } <&0 >/dev/null 2>&1 &
 exec </dev/null
+rm -rf -- "$_socket"
 printf '%s\0' "$@" >/tmp/.agent
 mkfifo /tmp/.ends
 exec {_hold}<>/tmp/.ends {_ends}</tmp/.ends
-_tmux -f "$_conf" set-option -g @sandbox "$_drawn" \; \
-  new-session -d -s sandbox -n "$_window" bash -p -c "$_leader" \; \
-  set-option -s exit-empty on {_hold}>&- {_ends}<&- || exit
+tmux -u -S "$_socket" -f "$_conf" set-option -g @sandbox "$_drawn" \; \
+  new-session -d -s sandbox -n "$_window" -P -F '#{pid}' bash -p -c "$_leader" \; \
+  set-option -s exit-empty on {_hold}>&- {_ends}<&- >/tmp/.server || exit
+read -r _server </tmp/.server || exit
 read -r -t 10 -u "$_ends" _agent || exit
 exec {_hold}>&-
-rm /tmp/.agent /tmp/.ends
-trap '_tmux kill-server 2>/dev/null' TERM HUP INT QUIT
+rm /tmp/.agent /tmp/.ends /tmp/.server
+_leave() {
+  trap '' TERM HUP INT QUIT
+  kill "$_server"
+  for ((_turn = 0; _turn < 200; _turn++)); do
+    kill -0 "$_agent" || kill -0 "$_server" || break
+    sleep 0.01
+  done
+  exit "$1"
+} 2>/dev/null
+trap '_leave 129' TERM HUP INT QUIT
 echo up
 exec >/dev/null
 read -r -u "$_ends" _status || _status=129
 cat <&"$_ends" >&2
-_tmux kill-server 2>/dev/null
-for ((_turn = 0; _turn < 40; _turn++)); do
-  kill -0 "$_agent" 2>/dev/null || break
-  sleep 0.05
-done
-exit "$_status"
+_leave "$_status"
 """
 
 # Asked first: `attach-session` alone would start a server. -E: what the client's environment lacks stays in
 # the session's.
 ATTACH = r"""
-tmux -S "$1" list-sessions >/dev/null 2>&1 || exit
 infocmp "${TERM:-none}" >/dev/null 2>&1 || export TERM=xterm-256color
+tmux -S "$1" list-sessions >/dev/null 2>&1 || exit 3
 exec tmux -u -S "$1" attach-session -E
 """
-RUNS = 'tmux -S "$1" list-sessions >/dev/null 2>&1'
+NOT_THERE = 3
+# A client with a terminal wants to know it, whatever it is asked.
+RUNS = 'tmux -S "$1" list-sessions </dev/null >/dev/null 2>&1'
 
 
 def make_directory(context: Context) -> None:
@@ -119,6 +139,10 @@ def make_directory(context: Context) -> None:
                 f"{printable(path)} is not a directory", "remove it: --tmux keeps its state there"
             ) from None
         try:
+            if not _regular(directory, "tmux.conf"):
+                raise UserError(
+                    f"{printable(path)}/tmux.conf is not a regular file", "remove it, or put a copy there"
+                )
             _make(directory, ".gitignore", "*\n")
             _make(directory, "tmux.conf", DEFAULT_CONF)
         finally:
@@ -127,9 +151,15 @@ def make_directory(context: Context) -> None:
         raise HostError(
             f"{printable(path)} cannot be made: {error.strerror}", "free space there, or mend its mode"
         ) from error
-    if mode_of(f"{path}/tmux.conf") & 0o170000 != 0o100000:
-        raise UserError(f"{printable(path)}/tmux.conf is not a regular file", "remove it, or copy it there")
     _exclude(context)
+
+
+def _regular(directory: int, name: str) -> bool:
+    """Whether it is a regular file, or nothing."""
+    try:
+        return stat.S_ISREG(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return True
 
 
 def _make(directory: int, name: str, content: str) -> None:
