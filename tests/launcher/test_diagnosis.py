@@ -149,7 +149,8 @@ def test_what_nothing_here_explains_stays_as_it_was_said(log: str) -> None:
         ),
         (
             "bwrap: Unable to set up system call filtering as requested: prctl(PR_SET_SECCOMP) reported"
-            " EINVAL. (Hint: this requires a kernel configured with CONFIG_SECCOMP and CONFIG_SECCOMP_FILTER.)",
+            " EINVAL. (Hint: this requires a kernel configured with CONFIG_SECCOMP and"
+            " CONFIG_SECCOMP_FILTER.)",
             HostError,
             "without a system call filter",
         ),
