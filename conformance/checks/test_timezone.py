@@ -1,0 +1,92 @@
+"""Row timezone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conformance.harness.boot import Sandbox
+from conformance.harness.covers import covers
+from conformance.harness.errors import HarnessError
+from conformance.harness.world import World
+from fixtures import users
+
+ZONES = Path("/usr/share/zoneinfo")
+ODD = "Australia/Lord_Howe"  # summer time is half an hour there: mistaken for no other zone
+OTHER = "Asia/Kathmandu"
+# Both sides of a change, before there were zones, and after 32 bits.
+INSTANTS = (0, 951782400, 1759591799, 1759591800, 1775314800, -2500000000, 1 << 31, 4102444800)
+LOCAL = r"""
+import time
+local = [time.localtime(at) for at in given["instants"]]
+print(json.dumps([[list(when), time.strftime("%Z %z", when)] for when in local]))
+"""
+
+
+@pytest.fixture
+def world(new_world: Callable[..., World]) -> World:
+    """A host whose /etc/localtime is of a zone that nobody has by chance."""
+    if not (ZONES / ODD).exists():
+        raise HarnessError(f"this machine has no {ZONES / ODD}", "apt-get install tzdata")
+    found = new_world()
+    localtime = found.services.scratch("zone") / "localtime"
+    shutil.copy(ZONES / ODD, localtime)
+    users.own(localtime, found.user)
+    found.mounts.bind(localtime, Path("/etc/localtime"))
+    return found
+
+
+@covers("timezone", "same")
+def test_local_time_is_the_hosts(fresh: Callable[..., Sandbox], world: World) -> None:
+    """/etc/localtime: local time and the zone's name are the host's, on both sides of its changes."""
+    outside = world.python(LOCAL, instants=INSTANTS)
+
+    sandbox = fresh(world=world)
+    found = sandbox.inside.python(LOCAL, instants=INSTANTS)
+    shown = sandbox.inside.output("date -d @1775314800 '+%F %T %z'")
+
+    assert outside[3][1] == "+11 +1100", "this host has to be in the zone that was made for it"
+    assert found == outside
+    assert shown == world.output(("date", "-d", "@1775314800", "+%F %T %z"))
+
+
+@covers("timezone", "same", variant=("default", "tmux"))
+@pytest.mark.parametrize("value", [OTHER, "FIX-3:30", f":{ZONES}/{ODD}"])
+def test_tz_is_the_hosts(fresh: Callable[..., Sandbox], new_world: Callable[..., World], value: str) -> None:
+    """TZ, as a zone's name, as a rule, and as a path, gives the same local time inside as outside."""
+    world = new_world()
+    world.environ["TZ"] = value
+    outside = world.python(LOCAL, instants=INSTANTS)
+
+    found = fresh(world=world).inside.python(LOCAL, instants=INSTANTS)
+
+    assert [when[1].split()[1] for when in outside] != ["+0000"] * len(INSTANTS)
+    assert found == outside
+
+
+@covers("timezone", "same", means=True)
+def test_localtime_is_the_hosts_own_file(fresh: Callable[..., Sandbox], world: World) -> None:
+    """/etc/localtime inside has the host's content, and cannot be written."""
+    outside = world.output(("sha256sum", "/etc/localtime"))
+
+    inside = fresh(world=world).inside
+
+    assert inside.output("sha256sum /etc/localtime") == outside
+    assert inside.sh(": >>/etc/localtime").rc != 0
+
+
+@covers("timezone", "absent", variant="off")
+def test_without_it_time_is_utc(fresh: Callable[..., Sandbox], world: World) -> None:
+    """With --without timezone neither TZ nor /etc/localtime comes along: local time is UTC."""
+    world.environ["TZ"] = OTHER
+    outside = world.python(LOCAL, instants=INSTANTS)
+
+    inside = fresh(world=world).inside
+    found = inside.python(LOCAL, instants=INSTANTS)
+
+    assert "+0545" in outside[-1][1]
+    assert [when[1] for when in found] == ["UTC +0000"] * len(INSTANTS)
+    assert not inside.file("/etc/localtime").exists
