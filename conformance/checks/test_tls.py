@@ -1,0 +1,205 @@
+"""Row tls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conformance.harness.boot import Sandbox
+from conformance.harness.covers import covers
+from conformance.harness.inside import Inside
+from conformance.harness.world import World
+from fixtures import users
+from fixtures.listeners import canary
+
+# Two libraries' clients: each says the server's canary, or an error.
+CLIENTS = {
+    "curl": "curl -sS --max-time 20 %s",
+    "python": "python3 -I -c 'import sys, urllib.request as r; print(r.urlopen(sys.argv[1]).read())' %s",
+}
+HASHES = r"""
+import hashlib, os
+found = {}
+for top in given["tops"]:
+    for directory, _, names in os.walk(top):
+        for name in names:
+            path = os.path.join(directory, name)
+            try:
+                with open(path, "rb") as file:
+                    found[path] = hashlib.sha256(file.read()).hexdigest()
+            except OSError as error:
+                found[path] = error.errno
+print(json.dumps(found))
+"""
+# What a program that was told nothing trusts, and how many authorities that are.
+DEFAULT = r"""
+import ssl
+context = ssl.create_default_context()
+paths = ssl.get_default_verify_paths()
+print(json.dumps([len(context.get_ca_certs()), paths.cafile, paths.capath, paths.openssl_capath]))
+"""
+PLACES = (
+    "/etc/ssl/certs",
+    "/etc/pki/tls/certs",
+    "/etc/pki/ca-trust/extracted",
+    "/etc/ca-certificates/extracted",
+)
+KEYS = r"""
+import os
+found = []
+for top in ("/etc/ssl", "/etc/pki", "/etc/ca-certificates"):
+    for directory, _, names in os.walk(top):
+        for path in (os.path.join(directory, name) for name in names):
+            try:
+                with open(path, "rb") as file:
+                    found += [path] if b"PRIVATE KEY" in file.read() else []
+            except OSError:
+                pass
+print(json.dumps(found))
+"""
+
+
+def certificate(host: World) -> Path:
+    """A server's certificate of the host's authority, in the project."""
+    signed = host.services.https.ca.parent / "server.pem"
+    return host.write(host.path / "server.pem", signed.read_bytes())
+
+
+@covers("tls", "same", variant=("default", "tmux"))
+@pytest.mark.parametrize("client", ["curl", "python"])
+def test_a_server_of_the_hosts_authority_is_trusted(inside: Inside, host: World, client: str) -> None:
+    """An HTTPS server whose certificate one of the host's authorities signed answers."""
+    https = host.services.https
+    outside = host.run(("sh", "-c", CLIENTS[client] % https.url))
+    untrusting = inside.run("curl -sS --max-time 20 --capath /nonexistent --cacert /dev/null %s", https.url)
+
+    found = inside.sh(CLIENTS[client] % https.url)
+
+    assert https.canary in outside.stdout, outside.stderr
+    assert untrusting.rc != 0, "a client that trusts nobody must not get it"
+    assert https.canary in found.stdout, found.stderr
+
+
+@covers("tls", "same")
+def test_a_certificate_of_the_hosts_authority_verifies(
+    fresh: Callable[..., Sandbox], new_world: Callable[..., World]
+) -> None:
+    """What an authority of the host's has signed verifies inside as outside, without a network too."""
+    world = new_world()
+    name = certificate(world).name
+    verify = f"openssl verify /project/{name}"
+    outside = world.run(("openssl", "verify", str(world.path / name)))
+
+    inside = fresh(world=world).inside
+    found = inside.sh(verify)
+    untrusting = inside.sh(f"SSL_CERT_DIR=/nonexistent SSL_CERT_FILE=/dev/null {verify}")
+
+    assert untrusting.rc != 0
+    assert found.rc == outside.returncode
+    if not world.bare:
+        assert outside.returncode == 0, outside.stderr
+        assert found.stdout.strip().endswith("OK")
+
+
+@covers("tls", "same")
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_an_authority_that_a_variable_names_is_trusted(
+    fresh: Callable[..., Sandbox], new_world: Callable[..., World], variable: str
+) -> None:
+    """An authority that SSL_CERT_FILE or SSL_CERT_DIR names, even below the home, is trusted inside."""
+    world = new_world()
+    name = certificate(world).name
+    ca = world.services.https.ca.read_bytes()
+    digest = world.output(("openssl", "x509", "-hash", "-noout"), stdin=ca)
+    path = world.write(f"corp/certs/{digest}.0", ca)
+    world.environ[variable] = str(path if variable == "SSL_CERT_FILE" else path.parent)
+    outside = world.run(("openssl", "verify", str(world.path / name)))
+
+    inside = fresh(world=world).inside
+    found = inside.sh(f"openssl verify /project/{name}")
+    without = inside.sh(f"SSL_CERT_FILE=/dev/null SSL_CERT_DIR=/nonexistent openssl verify /project/{name}")
+
+    assert outside.returncode == 0, outside.stderr
+    assert without.rc != 0
+    assert found.rc == 0, found.stdout + found.stderr
+    assert inside.output(f"echo ${variable}") == world.environ[variable]
+
+
+@covers("tls", "same", variant="default")
+def test_what_other_variables_name_can_be_read(
+    fresh: Callable[..., Sandbox], new_world: Callable[..., World]
+) -> None:
+    """What NODE_EXTRA_CA_CERTS and NIX_SSL_CERT_FILE name is readable at the same path, and only that."""
+    world = new_world()
+    ca = world.services.https.ca.read_bytes()
+    beside = canary()
+    world.write("corp/secret", beside)
+    for variable in ("NODE_EXTRA_CA_CERTS", "NIX_SSL_CERT_FILE"):
+        world.environ[variable] = str(world.write(f"corp/{variable}.pem", ca))
+
+    inside = fresh(world=world).inside
+
+    for variable in ("NODE_EXTRA_CA_CERTS", "NIX_SSL_CERT_FILE"):
+        assert inside.output(f'cat "${variable}"') == ca.decode().strip()
+        assert inside.sh(f'echo attack >>"${variable}"').rc != 0
+    assert beside in world.output(("cat", str(world.home / "corp/secret")))
+    assert beside not in inside.sh(f"cat '{world.home}/corp/'*").stdout
+
+
+@covers("tls", "same")
+def test_the_system_trusts_the_same_authorities(
+    fresh: Callable[..., Sandbox], new_world: Callable[..., World]
+) -> None:
+    """The system's certificates, and what a library trusts unasked, are those of the host."""
+    world = new_world()
+    outside = world.python(HASHES, tops=PLACES)
+    trusted = world.python(DEFAULT)
+
+    inside = fresh(world=world).inside
+
+    assert outside
+    assert inside.python(HASHES, tops=PLACES) == outside
+    assert inside.python(DEFAULT) == trusted
+
+
+@covers("tls", "same")
+def test_no_private_key_comes_along(fresh: Callable[..., Sandbox], new_world: Callable[..., World]) -> None:
+    """/etc/ssl/private is not inside, and no file beside the certificates is a private key."""
+    world = new_world()
+    private = users.directory(world.services.scratch("private") / "private", world.user, mode=0o755)
+    world.write(private / "host.key", "-----BEGIN PRIVATE KEY-----\nMC4CAQA=\n", mode=0o644)
+    world.mounts.bind(private, Path("/etc/ssl/private"))
+
+    outside = world.python(KEYS)
+    found = fresh(world=world).inside.python(KEYS)
+
+    assert "/etc/ssl/private/host.key" in outside, "the same probe has to see it on the host"
+    assert found == []
+
+
+@covers("tls", "same", means=True)
+def test_certificates_cannot_be_written(inside: Inside) -> None:
+    """Nothing can be added to what is trusted, nor taken away from it."""
+    assert inside.sh("touch /etc/ssl/certs/attack.pem").rc != 0
+    assert inside.sh('f=$(find /etc/ssl/certs /etc/pki -type f 2>/dev/null | head -n 1); : >>"$f"').rc != 0
+
+
+@covers("tls", "absent", variant="off")
+def test_without_it_the_hosts_authorities_are_nobodys(
+    fresh: Callable[..., Sandbox], new_world: Callable[..., World]
+) -> None:
+    """With --without tls nothing verifies: no certificates of the host's, and no variable that names some."""
+    world = new_world()
+    name = certificate(world).name
+    ca = world.write("corp/ca.pem", world.services.https.ca.read_bytes())
+    world.environ["SSL_CERT_FILE"] = str(ca)
+    outside = world.run(("openssl", "verify", str(world.path / name)))
+
+    inside = fresh(world=world).inside
+
+    assert outside.returncode == 0
+    assert inside.sh(f"openssl verify /project/{name}").rc != 0
+    assert inside.output("echo ${SSL_CERT_FILE-unset}") == "unset"
+    assert [top for top in (*PLACES, str(ca)) if inside.file(top).exists] == []
