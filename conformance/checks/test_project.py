@@ -32,17 +32,6 @@ ODD = (
     "-rf",
     "\udcff\udcfe",  # no UTF-8
 )
-    "two words",
-    "Größe",
-    "it's",
-    'a "quote"',
-    "a,b:c=d",
-    "line\nbreak",
-    "back\\slash",
-    "$HOME `id` #{x}",
-    "-rf",
-    "\udcff\udcfe",
-)
 
 
 @covers("project", "read-write")
