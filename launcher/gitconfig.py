@@ -93,8 +93,9 @@ def _value(text: str, at: int) -> tuple[str | None, int]:
         if not quoted and c in "#;":
             at = _line_end(text, at)
             break
-        out.append(" " * spaces)
-        spaces = 0
+        if spaces:
+            out.append(" " * spaces)
+            spaces = 0
         if c == '"':
             quoted = not quoted
         elif c == "\\":

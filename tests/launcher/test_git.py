@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from launcher import gitconfig
@@ -665,6 +665,7 @@ def test_what_git_writes_is_read_as_git_reads_it(
 
 
 @settings(max_examples=150, deadline=None)
+@example(["[core]\n\thooksPath = \\\n", " =\n"])
 @given(
     lines=st.lists(
         st.one_of(word.map("[core]\n\thooksPath = {}\n".format), word.map("{}\n".format)), max_size=5
