@@ -22,6 +22,7 @@ from __future__ import annotations
 # through /proc,
 # without O_NOCTTY, by a session leader, it becomes the controlling terminal, wherever stdin leads.
 # Descriptors are closed by an `exec` of their own: one with a command keeps copies of them to undo it.
+# A function that calls itself: bash leaves a loop in which a job is stopped.
 STAGE = r"""
 unset SHLVL OLDPWD
 export -n PWD
@@ -57,7 +58,8 @@ else
   wait %1
 fi
 _status=$?
-while ((_status > 128)) && [[ $(jobs -s) ]]; do
+_stopped() {
+  ((_status > 128)) && [[ $(jobs -s) ]] || return
   printf 'stopped %d\n' "$_status" >&"$_control"
   _status=125
   read -r -u "$_control" _order || exit 125
@@ -69,7 +71,9 @@ while ((_status > 128)) && [[ $(jobs -s) ]]; do
     wait %1
   fi
   _status=$?
-done
+  _stopped
+}
+_stopped
 exit "$_status"
 """
 

@@ -76,17 +76,18 @@ def test_size_and_every_resize_arrive_and_ctrl_c_reaches_the_program_alone() -> 
     assert child.exitstatus == 5
 
 
-def test_ctrl_z_and_fg_work_as_with_any_program() -> None:
+def test_ctrl_z_and_fg_work_as_with_any_program_however_often() -> None:
     host = shell()
     before = modes(host)
     sent(host, f"{LAUNCH} cat", "cat\r\n")
     sent(host, "one", "one\r\none\r\n")
-    host.send("\x1a")
-    host.expect("Stopped")
-    host.expect("HOST> ")
-    sent(host, "jobs", "Stopped")
-    sent(host, "fg", "cat\r\n")
-    sent(host, "two", "two\r\ntwo\r\n")
+    for word in ("two", "three", "four"):
+        host.send("\x1a")
+        host.expect("Stopped")
+        host.expect("HOST> ")
+        sent(host, "jobs", "Stopped")
+        sent(host, "fg", "cat\r\n")
+        sent(host, word, f"{word}\r\n{word}\r\n")
     host.send("\x04")
     host.expect("HOST> ")
     sent(host, "echo status=$?", "status=0")
