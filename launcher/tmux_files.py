@@ -56,7 +56,8 @@ _tell() {
 }
 _agent() {
   printf '%d\n' "$BASHPID" >&"$_ends"
-  exec "${_words[@]}" {_ends}>&-
+  exec {_ends}>&-
+  exec "${_words[@]}"
 }
 _continue() {
   ((_status > 128)) && [[ $(jobs -s) ]] || return

@@ -427,6 +427,12 @@ def test_the_environment_in_a_pane_is_the_rows(desk: Desk) -> None:
         assert found["TMUX"].startswith("/project/.tmux/socket,")
 
 
+def test_the_agent_has_its_terminal_and_no_other_descriptor(desk: Desk) -> None:
+    desk.shell(f"ls /proc/$$/fd >descriptors; {STAY}").wait(HERE)
+
+    assert (desk.machine.project / "descriptors").read_text().split() == ["0", "1", "2"]
+
+
 def test_network_off_is_off_in_panes(desk: Desk) -> None:
     terminal = desk.shell(f"ls /sys/class/net /proc/net/dev; grep -c : /proc/net/dev; {STAY}", "--no-network")
 
@@ -755,6 +761,7 @@ def test_a_server_that_cannot_start_is_an_error_that_says_why(desk: Desk) -> Non
     assert terminal.status() == 125
     assert "the tmux session did not start: " in terminal.screen()
     assert "/project/.tmux/socket (Permission denied)" in terminal.screen().replace("\n", "")
+    (desk.machine.project / ".tmux").chmod(0o700)
     assert not desk.holders()
 
 
