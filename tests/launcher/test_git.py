@@ -665,7 +665,7 @@ def test_what_git_writes_is_read_as_git_reads_it(
 
 
 @settings(max_examples=150, deadline=None)
-@example(["[core]\n\thooksPath = \\\n", " =\n"])
+@example(lines=["[core]\n\thooksPath = \\\n", " =\n"])
 @given(
     lines=st.lists(
         st.one_of(word.map("[core]\n\thooksPath = {}\n".format), word.map("{}\n".format)), max_size=5
