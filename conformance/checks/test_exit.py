@@ -1,0 +1,274 @@
+"""Row exit."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import select
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+
+from conformance.harness.boot import Sandbox, descendants, spawn
+from conformance.harness.covers import covers
+from conformance.harness.errors import HarnessError
+from conformance.harness.world import World
+from fixtures.listeners import canary
+from fixtures.process import wait_until
+
+Launch = Callable[..., subprocess.CompletedProcess[bytes]]
+PIPED = ("default", "no-network", "bare", "off")
+ENDS = {"0": 0, "7": 7, "125": 125, "255": 255, "kill -INT": 130, "kill -KILL": 137, "kill -TERM": 143}
+SIZE = 10 << 20
+TEE = """exec python3 -I -c '
+import sys
+while data := sys.stdin.buffer.read1(65536):
+    for stream in (sys.stdout, sys.stderr):
+        stream.buffer.write(data)
+        stream.buffer.flush()
+'"""
+
+
+def script(end: str) -> str:
+    return f"exit {end}" if end.isdigit() else f"{end} $$"
+
+
+class Started:
+    """A sandbox of the check's own, whose processes can be told from all others by a word."""
+
+    def __init__(self, sandbox: Sandbox, world: World, text: str) -> None:
+        self.world = world
+        self.word = canary()
+        # A name of a program inside: it stands in the command line of each, seen from the host.
+        text = text.replace("$WORD", self.word)
+        lines = f"sleeper() {{ bash -c 'exec -a {self.word} sleep 1000'; }}; {text}"
+        self.before = traces(world)
+        argv = (*sandbox.command, "--quiet", *sandbox.flags, "--shell", str(world.path), "-c", lines)
+        self.child: Any = spawn(argv, world.user, world.environ, cwd=world.home)
+
+    def sleepers(self, number: int) -> None:
+        """Wait until so many of them run."""
+        wait_until(
+            lambda: None if len(named(self.word)) == number else f"{len(named(self.word))} run",
+            f"{number} processes inside",
+            timeout_s=30,
+        )
+
+    def gone(self) -> None:
+        """Assert that nothing is left: no process, no mount, no file, no directory, no abstract socket."""
+        end = time.monotonic() + 10
+        while (left := self.left()) and time.monotonic() < end:
+            time.sleep(0.02)
+        assert left == []
+
+    def left(self) -> list[str]:
+        now = traces(self.world)
+        return [f"process {pid}" for pid in named(self.word)] + sorted(now - self.before)
+
+
+Start = Callable[..., Started]
+
+
+@pytest.fixture
+def started(sandbox: Sandbox, new_world: Callable[..., World]) -> Iterator[Start]:
+    """Starts one: `started("sleeper & wait")`."""
+    running: list[Started] = []
+
+    def start(text: str) -> Started:
+        running.append(Started(sandbox, new_world(), text))
+        return running[-1]
+
+    yield start
+    for one in running:
+        below = descendants(one.child.pid) if one.child.isalive() else []
+        for pid in (*below, *named(one.word)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if below:
+            one.child.wait()
+        one.child.close()
+
+
+def named(word: str) -> list[int]:
+    """Live processes of the host whose command line has the word, or that run for its home."""
+    found = []
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with suppress(OSError):
+                if word.encode() in Path(entry.path, "cmdline").read_bytes().split(b"\0")[0]:
+                    found.append(int(entry.name))
+    return found
+
+
+def traces(world: World) -> set[str]:
+    """All that a start could leave: what runs for this home, lies in its directories, or is mounted."""
+    found = {str(path) for top in (world.home, world.runtime) for path in top.rglob("*")}
+    # What is meant to be kept: the state directory, ~/.claude, and tmux's configuration.
+    kept = (".local", ".claude", "project/.tmux", "project/.git")
+    found = {path for path in found if not path.startswith(tuple(str(world.home / name) for name in kept))}
+    found |= {str(path) for path in Path("/tmp").iterdir() if _owner(path) == world.user.uid and _ours(path)}
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+        found |= {"mount " + line.split()[4] for line in lines if str(world.home) in line}
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with suppress(OSError):
+                line = Path(entry.path, "cmdline").read_bytes().replace(b"\0", b" ")
+                if os.fsencode(world.home) in line:
+                    found.add(f"process {entry.name} {line[:100]!r}")
+    return found
+
+
+def _owner(path: Path) -> int:
+    try:
+        return path.lstat().st_uid
+    except OSError:
+        return -1
+
+
+def _ours(path: Path) -> bool:
+    """Other tests and users have their own things in /tmp."""
+    return "claude-sandbox" in path.name
+
+
+def _quoted(sandbox: Sandbox) -> str:
+    return shlex.join((*sandbox.command, *sandbox.flags))
+
+
+@covers("exit", "same", variant=PIPED)
+@pytest.mark.parametrize("end", ENDS)
+def test_the_status_passes_through(launch: Launch, host: World, end: str) -> None:
+    """The agent's status is the launcher's: 0, 7, 125, 255, and 128 and the number of what killed it."""
+    outside = host.run(("bash", "-c", f"bash -c '{script(end)}'; exit $?")).returncode
+
+    done = launch(host, "--quiet", "--shell", str(host.path), "-c", script(end))
+
+    assert outside == ENDS[end]
+    assert (done.returncode, done.stdout) == (ENDS[end], b"")
+
+
+@covers("exit", "same", variant="tmux")
+@pytest.mark.parametrize("end", ["0", "7", "kill -KILL"])
+def test_the_status_passes_through_a_session(started: Start, end: str) -> None:
+    """The agent's status is the launcher's, with a session between them too."""
+    child = started(script(end)).child
+
+    child.expect_exact(pexpect.EOF, timeout=30)
+    child.wait()
+
+    assert child.exitstatus == ENDS[end]
+
+
+@covers("exit", "same", variant=PIPED)
+def test_pipes_are_byte_clean(launch: Launch, host: World) -> None:
+    """Ten megabytes of any bytes pass through stdin, stdout and stderr unchanged."""
+    # Seeded, so that a failure can be looked at; every byte and every newline's neighbour is in it.
+    data = random.Random(4).randbytes(SIZE)
+    expected = hashlib.sha256(data).hexdigest()
+
+    # Of buses that this host does not have the launcher speaks on stderr, too.
+    flags = ("--quiet", "--without", "dbus-session", "--without", "dbus-system", "--shell")
+    done = launch(host, *flags, str(host.path), "-c", TEE, stdin=data)
+
+    assert done.returncode == 0
+    assert hashlib.sha256(done.stdout).hexdigest() == expected
+    assert hashlib.sha256(done.stderr).hexdigest() == expected
+
+
+@covers("exit", "same", variant=PIPED)
+def test_a_closed_pipe_ends_the_agent(sandbox: Sandbox, host: World) -> None:
+    """Who writes to a pipe that nobody reads any more ends inside as outside: `… | head` comes to its end."""
+    command = f"{_quoted(sandbox)} --quiet --shell '{host.path}' -c 'yes; echo $? >/project/.yes' | head -c 4"
+
+    done = host.run(("bash", "-c", command))
+
+    assert done.stdout == "y\ny\n"
+    wait_until(lambda: None if (host.path / ".yes").exists() else "no status", "the end of yes", timeout_s=10)
+    (host.path / ".yes").unlink()
+
+
+@covers("exit", "same")
+def test_nothing_is_left_after_the_end(started: Start) -> None:
+    """When the agent ends, its children in the background end with it, and no file or mount is left."""
+    until = "while [ ! -e /project/go ]; do sleep 0.05; done"
+    one = started(f"sleeper & setsid bash -c 'exec -a $WORD sleep 1000' & {until}")
+    one.sleepers(2)
+
+    (one.world.path / "go").touch()
+    one.child.expect_exact(pexpect.EOF, timeout=30)
+    (one.world.path / "go").unlink()
+
+    one.gone()
+
+
+@covers("exit", "same", variant=PIPED)
+def test_nothing_is_left_when_the_launcher_is_killed(started: Start) -> None:
+    """SIGKILL of the launcher takes everything along: agent, children, helpers, mounts, directories."""
+    one = started("sleeper & sleeper & wait")
+    one.sleepers(2)
+
+    os.kill(one.child.pid, signal.SIGKILL)
+
+    one.gone()
+
+
+@covers("exit", "same", variant=PIPED)
+@pytest.mark.parametrize("name", ["INT", "TERM", "HUP", "QUIT"])
+def test_signals_reach_the_agent(started: Start, name: str) -> None:
+    """INT, TERM, HUP and QUIT to the launcher reach the agent, which decides how it ends; nothing is left."""
+    one = started(f"trap 'echo caught; exit 9' {name}; sleeper & echo armed; while :; do wait; done")
+    one.child.expect_exact(b"armed", timeout=30)
+    one.sleepers(1)
+
+    os.kill(one.child.pid, getattr(signal, f"SIG{name}"))
+    one.child.expect_exact(pexpect.EOF, timeout=30)
+    one.child.wait()
+
+    assert b"caught" in one.child.before
+    assert one.child.exitstatus == 9
+    one.gone()
+
+
+@covers("exit", "same", variant=PIPED)
+def test_nothing_is_left_whatever_was_killed(started: Start) -> None:
+    """Whichever single process of a sandbox is killed, what it leaves behind goes with the launcher's end."""
+    one = started("sleeper & wait")
+    one.sleepers(1)
+    number = len(descendants(one.child.pid))
+    if number < 2:
+        raise HarnessError("the sandbox has no processes below the launcher")
+
+    for index in range(1, min(number, 5)):
+        other = started("sleeper & wait")
+        other.sleepers(1)
+        victims = descendants(other.child.pid)
+        with suppress(ProcessLookupError):
+            os.kill(victims[min(index, len(victims) - 1)], signal.SIGKILL)
+        os.kill(other.child.pid, signal.SIGTERM)
+        other.child.expect_exact(pexpect.EOF, timeout=30)
+
+        other.gone()
+
+
+@covers("exit", "same", means=True, variant=PIPED)
+def test_the_agent_dies_with_its_parent(started: Start) -> None:
+    """The process that the launcher starts dies with it, before it could be told to."""
+    one = started("sleeper & wait")
+    one.sleepers(1)
+    processes = descendants(one.child.pid)[1:]
+    pidfds = [os.pidfd_open(pid) for pid in processes]
+
+    os.kill(one.child.pid, signal.SIGKILL)
+
+    ended = [bool(select.select([pidfd], [], [], 10)[0]) for pidfd in pidfds]
+    for pidfd in pidfds:
+        os.close(pidfd)
+    assert ended == [True] * len(processes)
