@@ -67,7 +67,7 @@ def test_all_documented_siblings_come_along(
 
 
 @covers("api-key", "absent", variant="off")
-def test_no_key_is_anywhere_inside(inside: Inside, host: World) -> None:
+def test_no_file_inside_names_the_key(inside: Inside, host: World) -> None:
     """With --without api-key no process's environment and no file inside has the key."""
     key = host.environ["ANTHROPIC_API_KEY"]
 
