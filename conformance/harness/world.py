@@ -6,6 +6,7 @@ would not want to share has a canary in it: a string that is nowhere else.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 import uuid
@@ -206,6 +207,18 @@ def _device(path: str, remedy: str) -> Callable[[World], None]:
     return provide
 
 
+def _kvm(world: World) -> None:
+    """/dev/kvm as one has it who is in its group, which nobody needs to be here."""
+    kvm = Path("/dev/kvm")
+    _device(str(kvm), "run where virtualisation is nested, or on bare metal")(world)
+    if attempt(("test", "-r", str(kvm), "-a", "-w", str(kvm)), user=world.user).returncode != 0:
+        node = world.services.scratch("kvm") / "kvm"
+        sudo = () if os.geteuid() == 0 else ("sudo", "-n")
+        numbers = kvm.stat().st_rdev
+        output((*sudo, "mknod", "-m", "666", str(node), "c", str(os.major(numbers)), str(os.minor(numbers))))
+        world.mounts.bind(node, kvm)
+
+
 # Row → what lets a host have its resource. Everything else of a row is in every home (see _furnish).
 PROVIDERS: Mapping[str, Callable[[World], None]] = {
     "ssh-agent": _variables(NEEDS["ssh-agent"]),
@@ -219,5 +232,5 @@ PROVIDERS: Mapping[str, Callable[[World], None]] = {
     "nix-commands": _nix,
     "tls": _certificates,
     "dns": _hosts,
-    "kvm": _device("/dev/kvm", "run where virtualisation is nested, or on bare metal"),
+    "kvm": _kvm,
 }
