@@ -9,7 +9,7 @@ from launcher.errors import HostError, SandboxError, UserError
 from launcher.plan.context import Context, Subject
 from launcher.plan.resolve import resolve
 from launcher.spec.table import GIT_TRIGGERS
-from launcher.untrusted import printable
+from launcher.untrusted import inside, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def context(request: Request, host: Host) -> Context:
     """
     path = project.check(request.project, home=host.home, runtime=host.runtime, state=host.state)
     shares = tuple(_shared(s) for s in request.shares)
+    _not_from_inside(host, (path, *(s.path for s in shares if s.mode == "rw")))
     layout = git.layout(
         path,
         home=host.home,
@@ -113,8 +114,20 @@ def banner(plan: Plan, home: str) -> str:
     return f"claude-sandbox: {plan.backend} · network {network} · {printable(where)}"
 
 
+def _not_from_inside(host: Host, writable: tuple[str, ...]) -> None:
+    """What runs on the host must not be what an agent could have written. Raises UserError."""
+    programs = (host.bwrap.path if host.bwrap else "", host.programs.get("xdg-dbus-proxy", ""))
+    for program in programs:
+        names = (program, os.path.realpath(program)) if program else ()
+        if any(inside(name, root) for name in names for root in writable):
+            raise UserError(
+                f"{printable(program)}, which is to build the sandbox, lies where an agent can write",
+                "take directories of PROJECT off your PATH: what is planted there would run outside",
+            )
+
+
 def _shared(share: Share) -> Share:
-    path = os.path.realpath(share.path)
+    path = project.resolved(share.path)
     if not share.path or not os.path.exists(path):
         shown = printable(share.path) or "''"
         raise UserError(f"--share {shown} does not exist", "check the path; the mode comes after it: PATH:rw")

@@ -7,6 +7,7 @@ import os
 import stat
 
 from launcher.errors import UserError
+from launcher.plan import places
 from launcher.untrusted import inside, printable
 
 # A project there would hand the sandbox the host's own sockets and devices (tmux's and X's lie in /tmp), or
@@ -41,7 +42,7 @@ def check(typed: str, *, home: str, runtime: str, state: str) -> str:
         raise UserError("PROJECT is an empty string", "say which directory to work on")
     if "\0" in typed:
         raise UserError("PROJECT holds a NUL byte", "no path can: check the variable it comes from")
-    path = os.path.realpath(typed)
+    path = resolved(typed)
     try:
         mode = os.stat(path).st_mode
     except OSError as error:
@@ -82,6 +83,17 @@ def _quoted(typed: str) -> str:
     return printable(("./" if typed.startswith("-") else "") + quote(typed))
 
 
+def resolved(typed: str) -> str:
+    """The real path, of what need not be there. Raises UserError for a relative one in a directory that is
+    gone.
+    """
+    try:
+        return os.path.realpath(typed)
+    except OSError as error:  # getcwd(2)
+        what = f"{printable(typed)} is relative, and the current directory is gone"
+        raise UserError(what, "change to a directory that is there") from error
+
+
 def refused(path: str, *, home: str, runtime: str, state: str) -> str:
     """Why `path` (real, a directory) must not go into a sandbox whole, or ""."""
     if path == "/":
@@ -101,4 +113,6 @@ def refused(path: str, *, home: str, runtime: str, state: str) -> str:
     for name in (".ssh", ".gnupg", ".claude"):
         if inside(path, f"{home}/{name}"):
             return f"lies in ~/{name}"
+    if path.startswith((f"{places.PROJECT}/", f"{places.HOME}/.claude/", f"{places.RUN}/")):
+        return "lies where a sandbox has something of its own"
     return ""

@@ -14,12 +14,16 @@ VISIBLE = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/nix/store/")
 
 
 def which(name: str, environ: Mapping[str, str]) -> str:
-    """The first executable file of that name on PATH, or ""; shutil.which without its imports."""
+    """The first executable file of that name on PATH, or ""; shutil.which without its imports.
+
+    An entry of PATH that is relative (or empty: the current directory) is passed over: that is often the
+    project, and what an agent left there must not be run.
+    """
     if "/" in name:
         return os.path.abspath(name) if os.path.isfile(name) and os.access(name, os.X_OK) else ""
     for directory in environ.get("PATH", os.defpath).split(":"):
-        path = f"{directory or '.'}/{name}"
-        if os.path.isfile(path) and os.access(path, os.X_OK):
+        path = f"{directory}/{name}"
+        if directory.startswith("/") and os.path.isfile(path) and os.access(path, os.X_OK):
             return os.path.abspath(path)
     return ""
 

@@ -7,8 +7,9 @@ import os
 from launcher import gitconfig
 from launcher.host.model import Entry, Offer
 from launcher.host.paths import dotfile, kind_of, socket_offer
+from launcher.project import refused
 from launcher.spec.table import CLAUDE_SETTINGS
-from launcher.untrusted import CONFIG_LIMIT, read
+from launcher.untrusted import CONFIG_LIMIT, inside, read
 
 # Keys of git-config(1) whose value is a file that git reads; by their last part, in lower case.
 NAMING = (b"excludesfile", b"attributesfile", b"allowedsignersfile", b"template")
@@ -29,7 +30,7 @@ def offers(environ: Mapping[str, str], home: str, uid: int) -> dict[str, Offer]:
         "git-config": git_config(home, config),
         "ssh-keys": ssh_keys(home, uid),
         "ssh-agent": ssh_agent(environ),
-        "gh-config": gh_config(config, environ),
+        "gh-config": gh_config(config, environ, home),
     }
 
 
@@ -53,6 +54,10 @@ def claude_config(environ: Mapping[str, str], home: str, uid: int) -> Offer:
             reason=f"{path} is not yours", note=f"the login is not forwarded: {path} belongs to another user"
         )
     real = os.path.realpath(path)
+    # CLAUDE_CONFIG_DIR=$HOME, or a ~/.claude that leads there.
+    why = "" if inside(real, f"{home}/.claude") else refused(real, home=home, runtime="", state="")
+    if why:
+        return Offer(reason=f"{path} {why}", note=f"the login is not forwarded: {path} {why}")
     return Offer(entries=(Entry(name=".claude", kind="dir", source=real),), shown=path)
 
 
@@ -156,10 +161,12 @@ def ssh_agent(environ: Mapping[str, str]) -> Offer:
     return socket_offer(path, shown="$SSH_AUTH_SOCK", name="ssh-agent.sock", what="ssh-agent")
 
 
-def gh_config(config: str, environ: Mapping[str, str]) -> Offer:
-    """The directory of GitHub's CLI: GH_CONFIG_DIR, or gh under the XDG configuration."""
+def gh_config(config: str, environ: Mapping[str, str], home: str) -> Offer:
+    """The directory of GitHub's CLI: GH_CONFIG_DIR, or gh under the XDG configuration; never the home."""
     named = environ.get("GH_CONFIG_DIR", "")
     path = named if named.startswith("/") else f"{config}/gh"
+    if inside(home, os.path.realpath(path)):
+        return Offer(reason=f"{path} holds your home", note=f"gh-config: {path} holds your home")
     entries, why = dotfile(path, kind="dir", name=".config/gh", shown=path if named else "~/.config/gh")
     return (
         Offer(entries=tuple(entries), shown=path if named else "~/.config/gh")

@@ -6,6 +6,7 @@ import os
 
 from launcher.host.model import Entry, Offer
 from launcher.host.paths import kind_of, listened_to, socket_offer
+from launcher.untrusted import read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,11 +46,7 @@ def _cookie(path: str, number: str) -> bytes:
     """The entries of an Xauthority file for display `number`, rewritten to FamilyWild (Xau(3) has the
     format).
     """
-    try:
-        with open(path, "rb") as file:
-            data = file.read(1 << 16)
-    except OSError:
-        return b""
+    data = read(path, 1 << 20, follow=True) or b""
     out = b""
     at = 0
     while at + 2 <= len(data):

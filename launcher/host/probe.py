@@ -9,6 +9,7 @@ from launcher.host import agent as agents
 from launcher.host import credentials, desktop
 from launcher.host.model import Bwrap, Entry, Host, Offer
 from launcher.host.paths import kind_of
+from launcher.project import refused
 from launcher.spec.table import ETC
 
 TYPE_CHECKING = False
@@ -51,7 +52,7 @@ def _offers(environ: Mapping[str, str], home: str, runtime: str, uid: int) -> di
     return {
         "userland": _userland(),
         "etc": _etc(),
-        "tls": _tls(environ),
+        "tls": _tls(environ, home),
         **credentials.offers(environ, home, uid),
         "x11": desktop.x11(environ, home),
         "wayland": desktop.wayland(environ, runtime),
@@ -163,15 +164,20 @@ def _etc() -> Offer:
     return Offer(entries=tuple(entries), shown=f"{len(entries)} entries of /etc")
 
 
-def _tls(environ: Mapping[str, str]) -> Offer:
+def _tls(environ: Mapping[str, str], home: str) -> Offer:
     """Certificates that a variable names outside of /usr and /etc, as a company's own authority often is."""
-    entries = []
+    entries, notes = [], []
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "NIX_SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"):
         for path in environ.get(name, "").split(":"):
             kind = kind_of(path) if path.startswith("/") else ""
             if kind in ("file", "dir") and not path.startswith(("/usr/", "/etc/", "/nix/store/")):
-                entries.append(Entry(name=path, kind="file", source=os.path.realpath(path)))
-    return Offer(entries=tuple(dict.fromkeys(entries)))
+                real = os.path.realpath(path)
+                why = refused(real, home=home, runtime="", state="") if kind == "dir" else ""
+                if why:
+                    notes.append(f"tls: {name}={path} is not shown, it {why}")
+                else:
+                    entries.append(Entry(name=path, kind="file", source=real))
+    return Offer(entries=tuple(dict.fromkeys(entries)), note="; ".join(notes))
 
 
 def _kvm() -> Offer:
@@ -194,7 +200,7 @@ def _bwrap(environ: Mapping[str, str]) -> Bwrap | None:
     """
     path = agents.which("bwrap", environ)
     if not path:
-        there = [f"{d or '.'}/bwrap" for d in environ.get("PATH", os.defpath).split(":")]
+        there = [f"{d}/bwrap" for d in environ.get("PATH", os.defpath).split(":") if d[:1] == "/"]
         there = [p for p in there if kind_of(p) == "file"]
         closed = "it is not executable"
         return Bwrap(path=there[0], options=frozenset(), broken=closed) if there else None

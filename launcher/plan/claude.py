@@ -6,6 +6,7 @@ from launcher.plan import places
 from launcher.plan.context import Context
 from launcher.plan.model import Granted, Mount
 from launcher.spec.table import CLAUDE_PRIVATE
+from launcher.untrusted import inside
 
 CONFIG = f"{places.HOME}/.claude"
 MANAGED = "/etc/claude-code/managed-settings.d"
@@ -21,6 +22,10 @@ def claude_config(context: Context) -> Granted:
     if not offer.entries:
         return Granted(row="claude-config", granted=False, reason=offer.reason, note=offer.note)
     source = offer.entries[0].source
+    if inside(context.subject.path, source):
+        why = f"{offer.shown} holds PROJECT"
+        note = f"the login is not forwarded: {why}"
+        return Granted(row="claude-config", granted=False, reason=why, note=note)
     mounts = [Mount(kind="bind", source=source, target=CONFIG, mode="rw")]
     mounts += [Mount(kind="tmpfs", target=f"{CONFIG}/{name}", perms=0o700) for name in CLAUDE_PRIVATE]
     if offer.shown != CONFIG and not offer.shown.startswith(context.subject.path + "/"):
@@ -32,7 +37,8 @@ def claude_settings(context: Context) -> Granted:
     """Settings, hooks, commands and their like read-only in the writable ~/.claude."""
     if "claude-settings-write" in context.request.also:
         return Granted(row="claude-settings", granted=False, reason="writable: --with claude-settings-write")
-    if "claude-config" in context.request.without or not context.offer("claude-config").entries:
+    found = context.offer("claude-config").paths
+    if "claude-config" in context.request.without or not found or inside(context.subject.path, found[0]):
         return Granted(row="claude-settings", granted=False, reason="there is no claude-config")
     offer = context.offer("claude-settings")
     config = context.offer("claude-config").entries[0].source
@@ -46,14 +52,18 @@ def claude_settings(context: Context) -> Granted:
         if e.kind != "link" or e in covered
     ]
     left = ", ".join(e.name for e in links if e not in covered)
-    note = f"claude-settings: {left} in {config} is a symlink: not shown, and not protected" if left else ""
+    notes = (
+        [f"claude-settings: {left} in {config} is a symlink: not shown, and not protected"] if left else []
+    )
+    if inside(config, context.subject.path):
+        notes.append(f"claude-settings: {config} lies in PROJECT, where nothing of it is protected")
     return Granted(
         row="claude-settings",
         source=offer.shown,
         target=CONFIG,
         mounts=(*mounts, *accepted(context)),
         covers=tuple((e.source, f"{config}/{e.name}") for e in covered),
-        note=note,
+        note="; ".join(notes),
     )
 
 

@@ -133,7 +133,7 @@ def tls(context: Context) -> Granted:
     mounts = tuple(
         Mount(kind="bind", source=e.source, target=e.name, mode="ro") for e in context.offer("tls").entries
     )
-    listed = only("tls")(context)
+    listed = only("tls")(context).replace(note=context.offer("tls").note)
     return listed.replace(mounts=mounts) if listed.granted else listed
 
 
