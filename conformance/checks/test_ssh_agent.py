@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 
+from conformance.checks.probes import search
+from conformance.checks.probes.means import mounted
+from conformance.harness.cells import Cell
 from conformance.harness.covers import covers
 from conformance.harness.inside import Inside
 from conformance.harness.world import World
@@ -46,29 +54,79 @@ def test_what_the_agent_signs_is_the_hosts_to_verify(inside: Inside, host: World
     signed = inside.sh("ssh-keygen -Y sign -q -f /project/agent.pub -n file", stdin=b"to be signed")
 
     assert signed.rc == 0, signed.stderr
-    host.write(host.path / "signature", signed.stdout)
-    signers = (
-        "-f",
-        str(host.path / "signers"),
-        "-I",
-        "ada",
-        "-n",
-        "file",
-        "-s",
-        str(host.path / "signature"),
-    )
+    signature = str(host.write(host.path / "signature", signed.stdout))
+    signers = ("-f", str(host.path / "signers"), "-I", "ada", "-n", "file", "-s", signature)
     verified = host.run(("ssh-keygen", "-Y", "verify", *signers), stdin=b"to be signed")
+    forged = host.run(("ssh-keygen", "-Y", "verify", *signers), stdin=b"something else")
     assert verified.returncode == 0, verified.stderr
+    assert forged.returncode != 0
+
+
+@covers("ssh-agent", "forwarded", variant=("default", "tmux"))
+def test_a_push_with_it_lands(inside: Inside, host: World) -> None:
+    """`git push` from inside to an sshd on the host's network lands in the repository there."""
+    server, subject = host.services.sshd, uuid.uuid4().hex
+    host.write(host.path / "known_hosts", server.known_hosts.read_text())
+
+    ssh = "ssh -oBatchMode=yes -oIdentityFile=none -oUserKnownHostsFile=/project/known_hosts"
+    done = inside.sh(
+        f"cd /project && git commit --allow-empty -q -m {subject} && "
+        f"GIT_SSH_COMMAND='{ssh}' git push -q '{server.url}' HEAD:refs/heads/{subject}"
+    )
+    without = inside.sh(f"SSH_AUTH_SOCK= GIT_SSH_COMMAND='{ssh}' git ls-remote '{server.url}'")
+
+    assert done.rc == 0, done.stderr
+    assert server.commits(subject)[0] == subject
+    assert without.rc != 0, "the agent alone opens that door"
+    assert "Permission denied" in without.stderr
+
+
+@covers("ssh-agent", "forwarded")
+def test_key_bytes_are_nowhere_inside(inside: Inside, host: World) -> None:
+    """A key that the agent holds can be used inside, and its private bytes are in nothing readable there."""
+    with key_in_agent(host) as (fingerprint, needles):
+        control = search.on_host(host, needles, [str(host.home / "keys")])
+
+        listed = inside.sh("ssh-add -l").stdout
+        found = search.inside(inside, needles)
+
+    assert fingerprint in listed
+    assert len(control) == len(needles), "the same search has to find them on the host"
+    assert found == {}
+
+
+@contextmanager
+def key_in_agent(host: World) -> Iterator[tuple[str, list[str | bytes]]]:
+    """One more key in the agent: its fingerprint, and its private half as a file and as memory have it."""
+    key = host.home / "keys/id"
+    host.write(key.parent / "README", "")
+    host.output(("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)))
+    host.output(("ssh-add", "-q", str(key)))
+    try:
+        lines = key.read_text().splitlines()[1:-1]
+        # The private part of an unencrypted key: its 64 bytes follow the second public key (PROTOCOL.key).
+        whole = base64.b64decode("".join(lines))
+        at = whole.rindex(b"\0\0\0\x40") + 4
+        seed = whole[at : at + 32]
+        host.write(key.parent / "raw", seed)
+        fingerprint = host.output(("ssh-keygen", "-l", "-f", f"{key}.pub")).split()[1]
+        yield fingerprint, [lines[2], seed]
+    finally:
+        host.output(("ssh-add", "-q", "-d", f"{key}.pub"))
+        for path in key.parent.iterdir():
+            path.unlink()
 
 
 @covers("ssh-agent", "forwarded", means=True)
-def test_the_socket_is_a_mount(inside: Inside) -> None:
-    """The agent's socket is mounted by itself, not with the directory that it lies in."""
+def test_the_socket_is_what_the_means_says(inside: Inside, cell: Cell) -> None:
+    """The agent's socket is mounted by itself, not with the directory that it lies in; or relayed."""
     socket = inside.output("echo $SSH_AUTH_SOCK")
 
-    mounted = inside.mount_point(socket)
-
-    assert mounted.exists
+    if "bind mount" in cell.means:
+        assert mounted(inside, socket, cell.means) == []
+    else:
+        assert mounted(inside, socket, cell.means) != []
+    assert inside.sh(f"test -S '{socket}'").rc == 0
 
 
 @covers("ssh-agent", "absent", variant="off")
@@ -78,10 +136,12 @@ def test_without_it_the_agent_is_out_of_reach(inside: Inside, host: World) -> No
 
     control = host.python(ASK, path=socket)
     found = inside.python(ASK, path=socket)
+    runtime = inside.sh("find / -xdev -name '*agent*.sock*' -type s 2>&1 | grep -v Permission").stdout
 
     assert control["answer"].startswith("00"), "the same probe has to reach it on the host"
     assert found["path"] == ""
     assert found["answer"].startswith("errno")
+    assert runtime == ""
 
 
 @covers("ssh-agent", "absent", variant="bare")
