@@ -59,6 +59,12 @@ class Proxies:
         words = (path + w[len(PLACE) :] if w.startswith(f"{PLACE}/") else w for w in argv[:end])
         return (*words, *argv[end:])
 
+    def settle(self) -> None:
+        """Once the sandbox is built its mounts keep the sockets: no name is left to remove, whoever is
+        killed.
+        """
+        self.directory.close()
+
     def close(self) -> None:
         """End it, wait for it, and remove its directory."""
         try:

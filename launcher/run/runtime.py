@@ -1,7 +1,7 @@
 """A private directory for the sockets of one run, and the sweeping of those that a killed launcher left.
 
-BASE/claude-sandbox/PID-RANDOM      0700; locked (flock) by its living launcher
-BASE: XDG_RUNTIME_DIR; without one, or with a long one, /tmp/claude-sandbox-UID
+BASE/claude-sandbox-PID-RANDOM   0700; locked (flock) by its living launcher
+BASE: XDG_RUNTIME_DIR; without one, or with a long one, /tmp, and UID-PID-RANDOM there
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 
 from launcher.errors import HostError
 
-LONGEST = 60  # bytes of a parent: what follows is /PID-RANDOM/dbus-session
+LONGEST = 60  # bytes of a directory's path: a socket's name follows
 
 
 class RuntimeDirectory:
@@ -18,41 +18,33 @@ class RuntimeDirectory:
 
     def __init__(self, base: str) -> None:
         """`base`: XDG_RUNTIME_DIR, known to be ours, or "" when there is none."""
-        shared = f"/tmp/claude-sandbox-{os.getuid()}"
-        # A name in /tmp is whoever's came first; the last of these nobody can have taken before us.
-        parents = [f"{base}/claude-sandbox"] if base else []
-        parents += [shared, f"{shared}-{os.urandom(4).hex()}"]
-        failure: OSError | None = None
-        for parent in parents:
-            try:
-                # A socket's path has at most 107 bytes (unix(7)); xdg-dbus-proxy is silent about more.
-                if len(os.fsencode(parent)) <= LONGEST:
-                    self._make(parent)
-                    return
-            except OSError as error:
-                failure = error
-        why = failure.strerror if failure else "no name is short enough"
-        raise HostError(f"no private directory in /tmp: {why}", f"make room there, or remove {shared}")
-
-    def _make(self, parent: str) -> None:
         import fcntl
 
-        holder = private(parent)
-        try:
-            # Makers and sweepers one at a time: nobody sees a directory that is not locked yet.
-            fcntl.flock(holder, fcntl.LOCK_EX)
-            sweep(parent)
-            self.path = f"{parent}/{os.getpid()}-{os.urandom(4).hex()}"
-            os.mkdir(self.path, 0o700)
-            self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
-        finally:
-            os.close(holder)
+        prefixes = [f"{base}/claude-sandbox-"] if base else []
+        prefixes.append(f"/tmp/claude-sandbox-{os.getuid()}-")
+        why = "no name is short enough"
+        for prefix in prefixes:
+            path = f"{prefix}{os.getpid()}-{os.urandom(4).hex()}"
+            # A socket's path has at most 107 bytes (unix(7)); xdg-dbus-proxy is silent about more.
+            if len(os.fsencode(path)) > LONGEST:
+                continue
+            try:
+                sweep(prefix)
+                os.mkdir(path, 0o700)
+                self._lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                fcntl.flock(self._lock, fcntl.LOCK_EX)
+                self.path = path
+                return
+            except OSError as error:
+                why = error.strerror or str(error)
+        raise HostError(f"no private directory in /tmp: {why}", "make room there, or set XDG_RUNTIME_DIR")
 
     def close(self) -> None:
-        """Remove it with all in it."""
-        remove(self.path)
-        os.close(self._lock)
+        """Remove it with all in it; once more does nothing."""
+        if self._lock >= 0:
+            remove(self.path)
+            os.close(self._lock)
+            self._lock = -1
 
 
 def base(path: str) -> str:
@@ -65,33 +57,26 @@ def base(path: str) -> str:
     return path if ours and path.startswith("/") else ""
 
 
-def private(path: str) -> int:
-    """A descriptor of the directory `path`, made if it is missing; OSError unless it is ours alone
-    and no link.
+def sweep(prefix: str) -> None:
+    """Remove what launchers left that were killed: directories of ours whose maker is gone, and that nobody
+    holds locked.
     """
-    if not os.path.lexists(path):
-        os.mkdir(path, 0o700)
-    number = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    stat = os.fstat(number)
-    if stat.st_uid != os.getuid() or stat.st_mode & 0o077:
-        os.close(number)
-        raise PermissionError(1, "it is another's, or open to others")
-    return number
-
-
-def sweep(parent: str) -> None:
-    """Remove what launchers left that were killed: directories that nobody holds locked."""
     import fcntl
 
+    parent, _, start = prefix.rpartition("/")
     for name in os.listdir(parent):
-        path = f"{parent}/{name}"
+        maker = name[len(start) :].partition("-")[0]
+        # Before it is locked its maker lives; afterwards it may do so where we do not see its number.
+        if not name.startswith(start) or not maker.isdecimal() or os.path.exists(f"/proc/{maker}"):
+            continue
         try:
-            number = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            number = os.open(f"{parent}/{name}", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
-            continue  # not a directory of ours
+            continue  # another's
         try:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove(path)
+            if os.fstat(number).st_uid == os.getuid():
+                fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                remove(f"{parent}/{name}")
         except OSError:
             continue  # alive
         finally:

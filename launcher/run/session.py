@@ -35,6 +35,7 @@ def run(launch: Launch, *, on_ready: Callable[[], None], on_built: Callable[[], 
     """
     secure_stdio()
     unwind = Unwind()
+    built = [on_built] if on_built else []
     try:
         signals = Signals()
         unwind.push(signals.close)
@@ -44,10 +45,11 @@ def run(launch: Launch, *, on_ready: Callable[[], None], on_built: Callable[[], 
             proxies = Proxies(launch.proxies)
             unwind.push(proxies.close)
             proxies.start(signals)
+            built.append(proxies.settle)
             launch = launch.replace(argv=proxies.placed(launch.argv))
         session = Session(launch, signals)
         unwind.push(session.close)
-        return session.attend(on_ready, on_built)
+        return session.attend(on_ready, built)
     except Interrupted as interrupted:
         return 128 + interrupted.number
     finally:
@@ -97,7 +99,7 @@ class Session:
         self.stage.part()
         self.console.part()
 
-    def attend(self, on_ready: Callable[[], None], on_built: Callable[[], None] | None = None) -> int:
+    def attend(self, on_ready: Callable[[], None], on_built: list[Callable[[], None]]) -> int:
         """See it through to the end and give its exit status."""
         if self.console:
             self.console.prepare()
@@ -108,8 +110,8 @@ class Session:
             self._turn()
             if self.status is not None and not self._init:
                 raise self._failure(self.status)
-        if on_built:
-            on_built()
+        for step in on_built:
+            step()
         self._on_signals()
         self._go()
         while self.status is None:

@@ -59,7 +59,7 @@ def environment(bus: str, runtime: Path) -> dict[str, str]:
 def test_the_proxied_bus_answers_inside_and_nothing_is_left(bus: str, runtime: Path) -> None:
     done = launch(*PING, env=environment(bus, runtime))
     assert b"org.freedesktop.DBus" in done.stdout, done.stderr
-    assert list((runtime / "claude-sandbox").iterdir()) == []
+    assert list(runtime.iterdir()) == []
     assert gone(f"{runtime}/claude-sandbox")
 
 
@@ -67,26 +67,57 @@ def test_a_proxy_that_cannot_start_is_an_error_in_its_own_words(runtime: Path) -
     done = launch("true", env={**environment("unix:path=/x", runtime), "PROXY_RULES": "--no-such-rule"})
     assert done.returncode == 125
     assert b"xdg-dbus-proxy did not start" in done.stderr
-    assert list((runtime / "claude-sandbox").iterdir()) == []
+    assert list(runtime.iterdir()) == []
 
 
-def test_sigkill_ends_the_proxy_and_the_next_start_sweeps_its_directory(bus: str, runtime: Path) -> None:
-    env = environment(bus, runtime)
+def test_sigkill_leaves_neither_the_proxy_nor_its_directory(bus: str, runtime: Path) -> None:
+    script = "echo up; read -r _; " + " ".join(PING)
+    argv = [*CHILD, "sh", "-c", script]
     with subprocess.Popen(
-        [*CHILD, "sh", "-c", "echo up; sleep 100"], stdout=subprocess.PIPE, env=env
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(bus, runtime)
     ) as child:
         try:
             assert child.stdout
+            assert child.stdin
             assert child.stdout.readline() == b"up\n"
-            (left,) = (runtime / "claude-sandbox").iterdir()
-            assert launch("true", env=env).returncode == 0
-            assert left.exists()  # alive: not swept
+            assert list(runtime.iterdir()) == []
+            assert not gone(f"{runtime}/claude-sandbox", 0)
+            os.write(child.stdin.fileno(), b"\n")
+            assert b"method return" in child.stdout.readline()  # the bus answers all the same
         finally:
             child.kill()
     assert gone(f"{runtime}/claude-sandbox")
-    assert left.exists()
-    assert launch("true", env=env).returncode == 0
-    assert list((runtime / "claude-sandbox").iterdir()) == []
+
+
+def test_what_a_killed_start_left_is_swept_and_what_lives_is_not(runtime: Path) -> None:
+    maker = subprocess.Popen(["true"])
+    maker.wait()
+    names = [
+        f"claude-sandbox-{maker.pid}-1",
+        f"claude-sandbox-{os.getpid()}-2",
+        f"claude-sandbox-{maker.pid}-3",
+    ]
+    left, living, locked = (runtime / name for name in names)
+    for path in (left, living, locked, runtime / "claude-sandbox-x", runtime / "other-1-1"):
+        path.mkdir()
+    (left / "socket").touch()
+    number = os.open(locked, os.O_RDONLY)
+    fcntl.flock(number, fcntl.LOCK_EX)
+
+    directory = RuntimeDirectory(str(runtime))
+    directory.close()
+    os.close(number)
+
+    assert {p.name for p in runtime.iterdir()} == {living.name, locked.name, "claude-sandbox-x", "other-1-1"}
+
+
+def test_many_at_once_have_each_its_own(runtime: Path) -> None:
+    directories = [RuntimeDirectory(str(runtime)) for _ in range(20)]
+    assert len({directory.path for directory in directories}) == 20
+    for directory in directories:
+        directory.close()
+        directory.close()
+    assert list(runtime.iterdir()) == []
 
 
 def test_a_runtime_directory_is_private_locked_and_gone(runtime: Path) -> None:
@@ -100,19 +131,16 @@ def test_a_runtime_directory_is_private_locked_and_gone(runtime: Path) -> None:
     assert not Path(directory.path).exists()
 
 
-def test_a_link_or_a_directory_open_to_others_is_not_used(runtime: Path, tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir(mode=0o700)
-    (runtime / "claude-sandbox").symlink_to(tmp_path / "elsewhere")
-    directory = RuntimeDirectory(str(runtime))
-    assert directory.path.startswith(f"/tmp/claude-sandbox-{os.getuid()}")
-    assert not list((tmp_path / "elsewhere").iterdir())
-    directory.close()
+def test_a_directory_open_to_others_is_not_used(runtime: Path) -> None:
     assert base(str(runtime)) == str(runtime)
     runtime.chmod(0o750)
     assert base(str(runtime)) == ""
+    directory = RuntimeDirectory("")
+    assert directory.path.startswith(f"/tmp/claude-sandbox-{os.getuid()}-")
+    directory.close()
 
 
 def test_a_long_runtime_directory_is_passed_over(tmp_path: Path) -> None:
     directory = RuntimeDirectory(f"{tmp_path}/{'x' * 100}")
-    assert len(directory.path) < 90
+    assert directory.path.startswith("/tmp/claude-sandbox-")
     directory.close()
