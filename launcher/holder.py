@@ -152,7 +152,6 @@ class Holder:
 
     def _answer(self, said: str, words: str, *, up: bool, say: Say) -> None:
         lines = [line.partition(" ")[::2] for line in said.splitlines()]
-        say(*(text for kind, text in lines if kind == "say"))
         for kind, text in lines:
             if kind in ERRORS:
                 what, _, hint = text.partition("\t")
@@ -163,6 +162,7 @@ class Holder:
                 f"the tmux session did not start: {printable(last[-1]) if last else 'it said nothing'}",
                 "look at .tmux/tmux.conf, or move .tmux away: it is made anew",
             )
+        say(*(text for kind, text in lines if kind == "say"))
 
     def _open(self, name: str) -> int:
         path = f"{self._directory}/{name}"

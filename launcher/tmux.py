@@ -81,12 +81,9 @@ def _start(context: Context, holder: Holder, name: str, say: Say, tell: Say) -> 
                 say("claude-sandbox: its agent keeps the arguments that it was started with")
             return False
         plan = launch.plan(context)
-        if not context.request.quiet:
-            say(launch.banner(plan, context.host.home))
         words = (SOCKET, CONF, LEADER, _drawn(name), _window(name))
         command = ("bash", "-p", "-c", SERVE, "claude-sandbox", *words, *plan.command)
-        quiet = context.replace(request=context.request.replace(quiet=True))
-        holder.start(quiet, plan.replace(command=command), flags, say)
+        holder.start(context, plan.replace(command=command), flags, say)
         return True
 
 
