@@ -1,10 +1,18 @@
-"""Rows about what of the caller's environment comes along."""
+"""Rows environment and gh-token: what of the caller's environment comes along."""
 
 from __future__ import annotations
 
+import fnmatch
+from collections.abc import Callable
+from pathlib import Path
+
+from conformance.checks.probes import search
+from conformance.harness.boot import Sandbox
 from conformance.harness.covers import covers
 from conformance.harness.inside import Inside
-from conformance.harness.world import TOKENS, World
+from conformance.harness.world import KEYS, TOKENS, World
+from fixtures.listeners import canary
+from launcher.spec.load import load
 
 # Every process that can be seen, with what its memory says and not only what it passes on.
 ENVIRONMENTS = """
@@ -18,16 +26,27 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
         found[pid] = f"errno {error.errno}"
 print(json.dumps(found))
 """
+ENVIRON = "import os; print(json.dumps({name: os.environ.get(name) for name in given['names']}))"
+LISTED = tuple(name for name, _row in load().environment)
+
+# What shells, loaders and tools obey or what holds a secret, and what only looks like a name of the list.
+# fmt: off
+UNLISTED = (
+    "PYTHONPATH", "PYTHONSTARTUP", "PERL5OPT", "RUBYOPT", "NODE_OPTIONS", "JAVA_TOOL_OPTIONS", "BASH_ENV",
+    "ENV", "PROMPT_COMMAND", "PS4", "CDPATH", "GLOBIGNORE", "BASH_FUNC_ls%%", "GIT_SSH_COMMAND", "GIT_ASKPASS",
+    "GIT_CONFIG_PARAMETERS", "GIT_DIR", "SSH_ASKPASS", "SSH_CONNECTION", "GPG_AGENT_INFO",
+    "AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "AZURE_CLIENT_SECRET", "GOOGLE_APPLICATION_CREDENTIALS", "DOCKER_HOST",
+    "KUBECONFIG", "PGPASSWORD", "MYSQL_PWD", "OPENAI_API_KEY", "SUDO_ASKPASS", "LC_SECRET", "LANGUAGES", "TERMCAP",
+    "ANTHROPIC_SECRET", "ANTHROPIC_API_KEYS", "CLAUDE_CODE_SSE_PORT", "CLAUDE_CODE_SHELL_PREFIX",
+    "CLAUDE_CODE_ENTRYPOINT", "claude_code", "STY", "_SECRET",
+)
+# fmt: on
 
 
 @covers("environment", "own")
 def test_no_process_inside_has_the_hosts_secrets(inside: Inside, host: World) -> None:
     """A secret exported on the host is in no process's environment inside, that of pid 1 included."""
-    secrets = [
-        name
-        for name in host.canaries
-        if name.startswith("$") and name[1:] not in (*TOKENS, "ANTHROPIC_API_KEY")
-    ]
+    secrets = [name for name in host.canaries if name.startswith("$") and name[1:] not in (*TOKENS, *KEYS)]
 
     control = host.found_in("\n".join(host.python(ENVIRONMENTS).values()))
     found = inside.python(ENVIRONMENTS)
@@ -37,20 +56,68 @@ def test_no_process_inside_has_the_hosts_secrets(inside: Inside, host: World) ->
     assert not set(secrets) & set(host.found_in("\n".join(found.values())))
 
 
+@covers("environment", "own")
+def test_of_the_list_alone(fresh: Callable[..., Sandbox], new_world: Callable[..., World]) -> None:
+    """Whatever else is exported stays outside: in no environment, argv or file inside, by name or value."""
+    values = {name: canary() for name in UNLISTED}
+
+    sandbox = fresh(world=new_world(), environ=values)
+    exported = Path(f"/proc/{sandbox.pid}/environ").read_bytes().decode()
+    found = sandbox.inside.python(ENVIRONMENTS)
+    anywhere = search.inside(sandbox.inside, list(values.values()))
+
+    assert [name for name in UNLISTED if any(fnmatch.fnmatchcase(name, listed) for listed in LISTED)] == []
+    assert [name for name in UNLISTED if values[name] not in exported] == [], "the launcher has to have them"
+    assert anywhere == {}
+    variables = [line for text in found.values() for line in text.split("\0")]
+    assert sorted({name for name in UNLISTED for line in variables if line.startswith(f"{name}=")}) == []
+
+
+@covers("environment", "own", variant="default")
+def test_what_is_asked_for_comes_along(
+    fresh: Callable[..., Sandbox], new_world: Callable[..., World]
+) -> None:
+    """With --env NAME that variable is equal inside, and in no argv on the host; what is listed is, too."""
+    values = {"DATABASE_URL": canary(), "EDITOR": canary(), "VAULT_TOKEN": canary()}
+
+    sandbox = fresh("--env", "DATABASE_URL", world=new_world(), environ=values)
+    seen = sandbox.inside.python(ENVIRON, names=list(values))
+    lines = b"\0".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in sandbox.pids())
+
+    assert seen == {**values, "VAULT_TOKEN": None}
+    assert b"--env\0DATABASE_URL" in lines
+    assert values["DATABASE_URL"].encode() not in lines
+
+
+@covers("environment", "own", means=True)
+def test_pid_1_has_no_more_than_the_agent(inside: Inside) -> None:
+    """The environment of pid 1 names nothing that the shell's does not; both are built from the list."""
+    found = inside.python(ENVIRONMENTS)
+    first = {line.partition("=")[0] for line in found["1"].split("\0") if line}
+    names = set(inside.python("import os; print(json.dumps(list(os.environ)))"))
+
+    assert not found["1"].startswith("errno"), "it has to be readable, or nothing is known"
+    assert first <= names
+
+
 @covers("gh-token", "absent")
 def test_tokens_stay_outside(inside: Inside, host: World) -> None:
     """Without --gh-token no process inside has GH_TOKEN or GITHUB_TOKEN, by name or by value."""
     found = "\n".join(inside.python(ENVIRONMENTS).values())
+    control = host.python(ENVIRONMENTS)
 
+    if not host.bare:
+        assert {f"${name}" for name in TOKENS} <= set(host.found_in("\n".join(control.values())))
     assert not {f"${name}" for name in TOKENS} & set(host.found_in(found))
     assert not [name for name in TOKENS if f"{name}=" in found]
 
 
 @covers("gh-token", "same")
-def test_tokens_come_along_when_asked_for(inside: Inside, host: World) -> None:
-    """With --gh-token both variables are equal inside and outside."""
-    values = inside.python(
-        "import os; print(json.dumps([os.environ.get(n) for n in given['names']]))", names=TOKENS
-    )
+def test_tokens_come_along_when_asked_for(sandbox: Sandbox, inside: Inside, host: World) -> None:
+    """With --gh-token both variables are equal inside and outside, and in no argv on the host."""
+    values = inside.python(ENVIRON, names=TOKENS)
+    lines = b"\0".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in sandbox.pids())
 
-    assert values == [host.environ[name] for name in TOKENS]
+    assert values == {name: host.environ[name] for name in TOKENS}
+    assert b"--gh-token" in lines
+    assert [name for name in TOKENS if host.environ[name].encode() in lines] == []
