@@ -71,7 +71,7 @@ def _with_host(request: Request) -> int:
     from launcher import launch
     from launcher.host.probe import probe
 
-    host = probe(os.environ)
+    host = probe(os.environ, writable=launch.writable(request))
     if request.action == "check":
         return _check(request, host)
     context = launch.context(request, host)

@@ -20,7 +20,7 @@ from launcher.host.probe import probe
 def main(arguments: list[str]) -> None:
     """Print the Launch that the same arguments would start. Raises what the launcher would."""
     request = flags.parse(arguments, backend="bubblewrap", program="claude-sandbox")
-    context = launch.context(request, probe(os.environ))
+    context = launch.context(request, probe(os.environ, writable=launch.writable(request)))
     plan = launch.plan(context)
     prepare.prepare(context, plan)
     rendered = bubblewrap.render(plan, context.host, tty=os.isatty(0))

@@ -11,6 +11,7 @@ from launcher.host.model import Bwrap, Entry, Host, Offer
 from launcher.host.paths import kind_of
 from launcher.project import refused
 from launcher.spec.table import ETC
+from launcher.untrusted import inside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome-stable", "google-chro
 BWRAP_OPTIONS = ("perms", "disable-userns", "seccomp", "args", "unshare-cgroup")
 
 
-def probe(environ: Mapping[str, str]) -> Host:
-    """Everything about this machine that a Plan may depend on.
+def probe(environ: Mapping[str, str], *, writable: tuple[str, ...] = ()) -> Host:
+    """Everything about this machine that a Plan may depend on. Runs nothing that lies in `writable`.
 
     Raises UserError when HOME is not the user's own.
     """
@@ -39,7 +40,7 @@ def probe(environ: Mapping[str, str]) -> Host:
         environ=dict(environ),
         offers=_offers(environ, home, runtime, uid),
         programs=programs,
-        bwrap=_bwrap(environ),
+        bwrap=_bwrap(environ, writable),
         agent=agents.find("claude", environ, home),
         can_cover=not _restricted(),
         runtime=runtime,
@@ -194,7 +195,7 @@ def _directory(path: str) -> Offer:
     return Offer(entries=(Entry(name=path, kind="dir", source=path),), shown=path)
 
 
-def _bwrap(environ: Mapping[str, str]) -> Bwrap | None:
+def _bwrap(environ: Mapping[str, str], writable: tuple[str, ...]) -> Bwrap | None:
     """bubblewrap on PATH. What it can do is read off its binary: asking `bwrap --help` costs 2 ms at each
     start.
     """
@@ -204,6 +205,8 @@ def _bwrap(environ: Mapping[str, str]) -> Bwrap | None:
         there = [p for p in there if kind_of(p) == "file"]
         closed = "it is not executable"
         return Bwrap(path=there[0], options=frozenset(), broken=closed) if there else None
+    if any(inside(name, root) for name in (path, os.path.realpath(path)) for root in writable):
+        return Bwrap(path=path, options=frozenset(), broken="it lies where an agent can write")
     try:
         with open(path, "rb") as file:
             binary = file.read(1 << 20)

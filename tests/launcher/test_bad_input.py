@@ -554,3 +554,79 @@ def test_a_stdin_that_cannot_be_read_is_the_agents_to_notice(here: Machine) -> N
 
     assert ended.status == 3
     assert "Bad file descriptor" in ended.err
+
+
+# -- where one stands, and what variables name
+
+
+@pytest.mark.parametrize("words", [["."], ["name"], ["--share", "name", "{}"]], ids=" ".join)
+def test_a_relative_path_in_a_directory_that_is_gone_is_refused(here: Machine, words: list[str]) -> None:
+    gone = here.home / "gone"
+    prefix = ["sh", "-c", f'mkdir {gone}; cd {gone}; rmdir {gone}; exec "$@"', "sh"]
+
+    ended = here.run("--shell", *(w.format(here.project) for w in words), "-c", "true", prefix=prefix)
+
+    assert_refused(ended, 2, "the current directory is gone", "change to a directory that is there")
+    # An absolute one needs none.
+    assert here.shell("pwd", prefix=prefix).out == f"{here.project}\n"
+
+
+def test_a_program_from_the_current_directory_is_never_run(here: Machine) -> None:
+    """An empty or relative entry of PATH; that is where an agent can write."""
+    planted = f"#!/bin/sh\ntouch {here.home}/planted\n"
+    here.write(here.project / "bwrap", planted, 0o755)
+    here.write(here.directory(here.project / "bin") / "bwrap", planted, 0o755)
+
+    for path in (f":{here.environ['PATH']}", f".:{here.environ['PATH']}", f"bin:{here.environ['PATH']}"):
+        assert here.shell("echo ran", cwd=here.project, env={"PATH": path}).out == "ran\n"
+    assert not (here.home / "planted").exists()
+
+
+@pytest.mark.parametrize("how", ["project", "share"])
+def test_a_sandbox_is_not_built_by_what_an_agent_can_write(here: Machine, how: str) -> None:
+    place = here.project if how == "project" else here.directory(here.home / "share")
+    planted = here.write(place / "bwrap", f"#!/bin/sh\ntouch {here.home}/planted\n", 0o755)
+    flags = [] if how == "project" else ["--share", f"{place}:rw"]
+
+    ended = here.shell("true", *flags, env={"PATH": f"{place}:{here.environ['PATH']}"})
+
+    what = f"{planted}, which is to build the sandbox, lies where an agent can write"
+    assert_refused(ended, 2, what, "take directories of PROJECT off your PATH")
+    assert not (here.home / "planted").exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("CLAUDE_CONFIG_DIR", "the login is not forwarded: {} is your home"),
+        ("SSL_CERT_DIR", "tls: SSL_CERT_DIR={} is not shown, it is your home"),
+        ("NODE_EXTRA_CA_CERTS", "tls: NODE_EXTRA_CA_CERTS={} is not shown, it is your home"),
+        ("GH_CONFIG_DIR", "gh-config: {} holds your home"),
+    ],
+)
+def test_no_variable_brings_the_whole_home_along(here: Machine, variable: str, said: str) -> None:
+    here.write(here.home / "secret", "canary")
+
+    script = f"find / -name secret -path '*home*' 2>/dev/null; cat {here.home}/secret"
+    ended = here.shell(script, env={variable: str(here.home)})
+
+    assert ended.out == ""
+    assert notes(ended)[0].startswith(f"claude-sandbox: {said.format(here.home)}")
+
+
+def test_a_login_that_holds_the_project_or_lies_in_it_is_said(here: Machine) -> None:
+    around = here.shell("ls -A ~/.claude", env={"CLAUDE_CONFIG_DIR": str(here.project)})
+    within = here.shell("ls ~/.claude/hooks", env={"CLAUDE_CONFIG_DIR": f"{here.project}/claude"})
+
+    assert notes(around)[0] == f"claude-sandbox: the login is not forwarded: {here.project} holds PROJECT"
+    assert "/proj/claude lies in PROJECT, where nothing of it is protected" in notes(within)[0]
+    assert (around.status, within.status) == (2, 0)
+
+
+@pytest.mark.parametrize("name", [".Xauthority", ".gitconfig", ".claude.json"])
+def test_a_fifo_for_a_dotfile_holds_nobody_up(here: Machine, name: str) -> None:
+    os.mkfifo(here.home / name)
+
+    ended = here.shell("echo ran", "--without", "claude-json", env={"DISPLAY": "nowhere:1"})
+
+    assert ended.out == "ran\n"
