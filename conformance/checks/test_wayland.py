@@ -59,7 +59,7 @@ def test_the_compositors_socket_is_a_mount(inside: Inside, cell: Cell) -> None:
     """The socket is a mount of its own."""
     socket = inside.output("echo $XDG_RUNTIME_DIR/$WAYLAND_DISPLAY")
 
-    assert mounted(inside, socket, cell.means) == ""
+    assert mounted(inside, socket, cell.means) == []
 
 
 @covers("wayland", "absent", variant=("off", "bare"))
