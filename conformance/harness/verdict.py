@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+import pytest
+
 from conformance.harness.cells import Cell
 from conformance.harness.errors import HarnessError
 from fixtures.errors import MissingProgram, NeedsRoot
@@ -46,7 +48,7 @@ def of_exception(error: BaseException) -> Verdict:
     """
     if isinstance(error, AssertionError):
         return Verdict.BROKEN
-    if type(error).__name__ == "Failed" and not str(error).startswith("Timeout"):
+    if isinstance(error, pytest.fail.Exception) and not str(error).startswith("Timeout"):
         return Verdict.BROKEN
     return Verdict.UNPROVEN
 

@@ -6,7 +6,7 @@ import pytest
 
 from conformance.harness.errors import ConsoleTimeout, HarnessError
 from conformance.harness.verdict import Outcome, Verdict, merged, of_exception, remediable
-from fixtures.errors import MissingProgram, NeedsRoot, NotReady
+from fixtures.errors import Failed, MissingProgram, NeedsRoot, NotReady
 
 
 def outcome(verdict: str, reason: str = "") -> Outcome:
@@ -29,6 +29,7 @@ def outcome(verdict: str, reason: str = "") -> Outcome:
         pytest.param(ConsoleTimeout("no end", "screen"), Verdict.UNPROVEN, id="console-timeout"),
         pytest.param(HarnessError("probe broke"), Verdict.UNPROVEN, id="harness"),
         pytest.param(NotReady("no window"), Verdict.UNPROVEN, id="fixture"),
+        pytest.param(Failed("exit status 1"), Verdict.UNPROVEN, id="command"),
         pytest.param(OSError("anything"), Verdict.UNPROVEN, id="other"),
         pytest.param(KeyboardInterrupt(), Verdict.UNPROVEN, id="interrupt"),
     ],
