@@ -188,6 +188,8 @@ class Boots:
             stack.callback(self.services.close)
             for sandbox in self._running.values():
                 stack.callback(sandbox.close)
+            # Services tidy up in what was hidden.
+            stack.callback(self.mounts.show)
 
     def _start(self, backend: str, variant: Variant, rows: Iterable[str]) -> Sandbox:
         began = time.monotonic()

@@ -30,6 +30,7 @@ class Mounts:
     def __init__(self) -> None:
         self.why_not = _enter()
         self._made: list[tuple[Path, bool]] = []
+        self._hidden: list[Path] = []
 
     def bind(self, source: Path, target: Path) -> None:
         """Put `source`, a file or a directory, over `target`, which is made when it is not there."""
@@ -44,14 +45,31 @@ class Mounts:
         output((*_sudo(), "mount", "--bind", str(source), str(target)))
         self._made.append((target, made))
 
+    def unbind(self, target: Path) -> None:
+        """Take the topmost one of these away again, with its mount point if that was made."""
+        at = max(number for number, (other, _) in enumerate(self._made) if other == target)
+        _, made = self._made.pop(at)
+        output((*_sudo(), "umount", "--lazy", str(target)))
+        if made:
+            with suppress(OSError):
+                output((*_sudo(), "rmdir" if target.is_dir() else "rm", str(target)))
+
+    def hide(self, target: Path) -> None:
+        """Empty the directory that we have bound there, for a host that has none, until `show`."""
+        if target not in self._hidden and any(target == other for other, _ in self._made):
+            output((*_sudo(), "mount", "-t", "tmpfs", "-o", "ro", "none", str(target)))
+            self._hidden.append(target)
+
+    def show(self) -> None:
+        """What was hidden is there again."""
+        while self._hidden:
+            output((*_sudo(), "umount", "--lazy", str(self._hidden.pop())))
+
     def close(self) -> None:
         """Take all of it away again, with the mount points that were made."""
-        for target, made in reversed(self._made):
-            output((*_sudo(), "umount", "--lazy", str(target)))
-            if made:
-                with suppress(OSError):
-                    output((*_sudo(), "rmdir" if target.is_dir() else "rm", str(target)))
-        self._made.clear()
+        self.show()
+        while self._made:
+            self.unbind(self._made[-1][0])
 
 
 def python_in_namespace(user: User) -> str:

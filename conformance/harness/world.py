@@ -62,7 +62,9 @@ class World:
     def have(self, rows: Iterable[str]) -> None:
         """Let the host have what these rows forward, before a sandbox starts. What cannot be is `missing`."""
         if self.bare:
+            self.mounts.hide(Path("/nix"))
             return
+        self.mounts.show()
         for row in rows:
             if row not in self.missing and (provide := PROVIDERS.get(row)):
                 try:
@@ -194,7 +196,10 @@ def _hosts(world: World) -> None:
 def _nix(world: World) -> None:
     if not Path("/nix/store").exists():
         # A /nix of this run's own, so that a killed one leaves nothing in the machine's.
-        world.mounts.bind(world.services.scratch("nix"), Path("/nix"))
+        nix = world.services.scratch("nix")
+        # Build users pass through.
+        nix.chmod(0o755)
+        world.mounts.bind(nix, Path("/nix"))
     daemon = world.services.nix_daemon
     world.mounts.bind(daemon.socket_directory, Path("/nix/var/nix/daemon-socket"))
 
