@@ -53,7 +53,7 @@ def test_a_window_opened_inside_is_on_the_hosts_screen(inside: Inside, host: Wor
     assert title not in host.services.xserver.titles()
 
     pid = inside.output(f"xmessage -title {title} -timeout 20 hello >/tmp/{title} 2>&1 & echo $!")
-    seen = display.appears(host.services.xserver.titles, title)
+    seen = display.appears(inside, pid, host.services.xserver.titles, title)
 
     said = inside.output(f"kill {pid} 2>/dev/null; cat /tmp/{title}; rm /tmp/{title}")
     assert seen, f"no window came up: {said}"

@@ -5,6 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from conformance.harness.inside import Inside
+
+PATIENCE_S = 10.0
+
 # X Window System Protocol, "Connection Setup". given: sockets, cookies (hex, "" for no authorization at all,
 # null for what $XAUTHORITY holds). Prints, for each pair "socket cookie", what the server answers.
 X11 = r"""
@@ -157,11 +161,13 @@ print(json.dumps(answer))
 """
 
 
-def appears(titles: Callable[[], list[str]], title: str, *, times: int = 1, within_s: float = 10) -> bool:
-    """Whether so many windows of that title have come up on the host's display within the time."""
-    end = time.monotonic() + within_s
+def appears(inside: Inside, pid: str, titles: Callable[[], list[str]], title: str, *, times: int = 1) -> bool:
+    """Whether so many windows of that title come up on the host's display, while the program inside runs."""
+    end = time.monotonic() + PATIENCE_S
+    runs = True
     while titles().count(title) < times:
-        if time.monotonic() > end:
+        if not runs or time.monotonic() > end:
             return False
         time.sleep(0.02)
+        runs = inside.run("kill -0 %s", pid).rc == 0
     return True
