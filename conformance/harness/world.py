@@ -230,7 +230,6 @@ PROVIDERS: Mapping[str, Callable[[World], None]] = {
     "x11": _variables(NEEDS["x11"]),
     "wayland": _wayland,
     "audio": _audio,
-    "gpu": _device("/dev/dri", "sudo modprobe vgem"),
     "dbus-session": _variables(NEEDS["dbus-session"]),
     "dbus-system": _system_bus,
     "nix-store": _nix,
