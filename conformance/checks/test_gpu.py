@@ -1,0 +1,134 @@
+"""Row gpu.
+
+Where a machine has no graphics card, stand-ins take its place: nodes of the memory devices (mem(4)), which
+answer whoever may open them. They show that devices come through as devices, and nothing about drawing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from conformance.harness.boot import Sandbox
+from conformance.harness.covers import covers
+from conformance.harness.errors import HarnessError
+from conformance.harness.world import World
+from fixtures.process import output
+
+DRI = Path("/dev/dri")
+DRIVERS = Path("/run/opengl-driver")
+# Name → numbers of null, zero and full: open, read and write each tell them apart from a plain file.
+STAND_INS = {"renderD128": (1, 5), "card9": (1, 3), "renderD129": (1, 7)}
+ASK = r"""
+import errno, os, stat
+found = {}
+for top, _, names in os.walk(given["directory"]):
+    for name in names:
+        path = os.path.join(top, name)
+        status = os.stat(path)
+        came = [stat.S_ISCHR(status.st_mode), os.major(status.st_rdev), os.minor(status.st_rdev)]
+        reading = (os.O_RDONLY, lambda fd: os.read(fd, 4).hex())
+        for flags, act in (reading, (os.O_RDWR, lambda fd: os.write(fd, b"x"))):
+            try:
+                fd = os.open(path, flags)
+                try:
+                    came.append(act(fd))
+                finally:
+                    os.close(fd)
+            except OSError as error:
+                came.append(errno.errorcode[error.errno])
+        found[path] = came
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture
+def cards(new_world: Callable[..., World]) -> Iterator[World]:
+    """A host with graphics devices: its own, or stand-ins."""
+    world = new_world("environment")
+    if DRI.exists():
+        yield world
+        return
+    sudo = () if os.geteuid() == 0 else ("sudo", "-n")
+    if world.mounts.why_not:
+        raise HarnessError(f"this machine has no {DRI}, and {world.mounts.why_not}", "sudo modprobe vgem")
+    directory = world.services.scratch("dri") / "dri"
+    directory.mkdir()
+    for name, numbers in STAND_INS.items():
+        output((*sudo, "mknod", "-m", "666", str(directory / name), "c", *map(str, numbers)))
+    world.mounts.bind(directory, DRI)
+    try:
+        yield world
+    finally:
+        world.mounts.unbind(DRI)
+        output((*sudo, "rm", "-rf", str(directory)))
+
+
+@covers("gpu", "forwarded")
+def test_graphics_devices_answer_as_on_the_host(fresh: Callable[..., Sandbox], cards: World) -> None:
+    """The nodes below /dev/dri are inside, with the host's numbers, and opening one is opening the device."""
+    outside = cards.python(ASK, directory=str(DRI))
+
+    found = fresh(world=cards).inside.python(ASK, directory=str(DRI))
+
+    assert [node for node, (is_device, *_) in outside.items() if is_device] != []
+    assert found == outside
+
+
+@covers("gpu", "forwarded")
+def test_a_card_that_comes_later_is_there(fresh: Callable[..., Sandbox], cards: World) -> None:
+    """A node that appears on the host while the sandbox runs, appears inside."""
+    if (DRI / "renderD128").stat().st_rdev != os.makedev(*STAND_INS["renderD128"]):
+        raise HarnessError("nobody plugs a card into this machine")
+    sudo = () if os.geteuid() == 0 else ("sudo", "-n")
+    sandbox = fresh(world=cards)
+    before = sandbox.inside.python(ASK, directory=str(DRI))
+
+    output((*sudo, "mknod", "-m", "666", str(DRI / "renderD130"), "c", "1", "5"))
+    after = sandbox.inside.python(ASK, directory=str(DRI))
+
+    assert set(after) - set(before) == {str(DRI / "renderD130")}
+    assert after[str(DRI / "renderD130")] == after[str(DRI / "renderD128")]
+
+
+@covers("gpu", "forwarded", means=True)
+def test_devices_are_mounted_as_devices(fresh: Callable[..., Sandbox], cards: World) -> None:
+    """/dev/dri is a mount without nodev, and nothing else of the host's devices comes along."""
+    inside = fresh(world=cards).inside
+
+    mounted = inside.mount_point(str(DRI))
+    others = inside.output(
+        "find /dev -mindepth 1 -path /dev/dri -prune -o \\( -type b -o -type c \\) -print"
+    ).split()
+
+    assert mounted.exists
+    assert "nodev" not in mounted.options
+    expected = {
+        f"/dev/{name}"
+        for name in ("null", "zero", "full", "random", "urandom", "tty", "console", "pts/0", "pts/ptmx")
+    }
+    assert {other for other in others if not other.startswith("/dev/pts/")} <= expected
+
+
+@covers("gpu", "absent", variant="off")
+def test_without_it_there_is_no_card(fresh: Callable[..., Sandbox], cards: World) -> None:
+    """With --without gpu there is neither /dev/dri nor a driver's directory."""
+    outside = cards.python(ASK, directory=str(DRI))
+
+    inside = fresh(world=cards).inside
+
+    assert outside
+    assert inside.python(ASK, directory="/dev/dri") == {}
+    assert [path for path in (DRI, DRIVERS) if inside.file(str(path)).exists] == []
+
+
+@covers("gpu", "absent", variant="bare")
+def test_where_the_host_has_no_card_there_is_none(fresh: Callable[..., Sandbox]) -> None:
+    """On a host without a graphics card there is no /dev/dri inside."""
+    if DRI.exists():
+        raise HarnessError(f"this machine has a {DRI}")
+
+    assert not fresh().inside.file(str(DRI)).exists
