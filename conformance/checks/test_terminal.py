@@ -27,10 +27,10 @@ PASTED = 1 << 20
 
 # Says its size when it starts and at each SIGWINCH. What is said stands in «», and ends up on one line.
 SIZES = r"""
-import fcntl, signal, struct, termios
+import fcntl, os, signal, struct, termios
 def say(*_):
     rows, columns = struct.unpack("HHHH", fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8)))[:2]
-    print(f"<{rows}x{columns}>", flush=True)
+    os.write(1, f"<{rows}x{columns}>\n".encode())
 signal.signal(signal.SIGWINCH, say)
 say()
 while True:
@@ -38,18 +38,21 @@ while True:
 """
 # Catches what the keyboard sends, and goes on.
 KEYS = r"""
-import signal, sys
+import os, signal, sys
 count = 0
+def say(text):
+    # No print, which a signal's handler must not enter twice.
+    os.write(1, f"<{text}>\n".encode())
 def caught(number, _):
     global count
     count += 1
-    print(f"<caught {signal.Signals(number).name} {count}>", flush=True)
+    say(f"caught {signal.Signals(number).name} {count}")
 signal.signal(signal.SIGINT, caught)
 signal.signal(signal.SIGQUIT, caught)
-signal.signal(signal.SIGCONT, lambda *_: print("<continued>", flush=True))
-print("<ready>", flush=True)
+signal.signal(signal.SIGCONT, lambda *_: say("continued"))
+say("ready")
 for line in iter(sys.stdin.readline, "end\n"):
-    print(f"<heard {line.strip()}>", flush=True)
+    say(f"heard {line.strip()}")
 sys.exit(7)
 """
 # A terminal in raw mode, from which so many bytes are read, whatever they are.
