@@ -149,11 +149,13 @@ def socket_of_a(inside: Inside, cell: Cell, path: str) -> str:
     """
     # proc(5): the fourth and fifth of mountinfo are the root in its file system, and where it is mounted.
     lines = [line.split(" ") for line in inside.output("cat /proc/self/mountinfo").splitlines()]
-    root = next((fields[3] for fields in lines if fields[4] == path), "")
+    root = next((fields[3] for fields in lines if fields[4] == path), "").removesuffix("//deleted")
     if root.count("/") < 2:
         return f"{path} is no mount of one file: {root!r}"
     argvs = processes(cell.means)
-    mine = [argv for argv in argvs if any(word.endswith(root) for word in argv)]
+    # The other addresses among its words, which begin so, are those of the host's buses.
+    made = [word for argv in argvs for word in argv if not word.startswith("unix:")]
+    mine = any(word.endswith(root) for word in made)
     return "" if mine else f"no {cell.means} has {root}; there are {argvs}"
 
 
