@@ -53,7 +53,6 @@ LIMITS = {
     "RLIMIT_NOFILE": 457,
     "RLIMIT_FSIZE": (1 << 30) + 12289,
     "RLIMIT_STACK": (7 << 20) + 4096,
-    "RLIMIT_CORE": 8193,
 }
 IGNORED, BLOCKED = [1, 2, 13, 15], [10, 14]
 STATE = "umask; pwd; grep SigIgn /proc/self/status; cat /proc/self/limits"

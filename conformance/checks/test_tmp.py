@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -82,8 +82,8 @@ print("true")
     read = [inside.check_output(f"cat {place}/{word}") for place in PLACES]
     modes = inside.check_output("stat -c %a /tmp /var/tmp /dev/shm").split()
     shared = inside.python(memory, name=word[:20])
-    outside = [place for place in PLACES if Path(place, word).exists()]
-    inside.output(f"rm {' '.join(f'{place}/{word}' for place in PLACES)}")
+    outside = swept(f"{place}/{word}" for place in PLACES)
+    inside.output(f"rm -f {' '.join(f'{place}/{word}' for place in PLACES)}")
 
     assert [done.rc for done in written] == [0, 0, 0]
     assert read == [word] * 3
@@ -104,12 +104,20 @@ def test_temporary_files_are_gone(
     shell = ("--quiet", "--shell", str(world.path), "-c")
 
     first = launch(world, *shell, f"echo {word} | tee {files} /project/note >/dev/null && cat {names[0]}")
-    outside = [name for name in names if Path(name).exists()]
+    outside = swept(names)
     second = launch(world, *shell, f"cat {files}; cat /project/note")
 
     assert first.stdout.decode().split() == [word], first.stderr
     assert outside == []
     assert second.stdout.decode().split() == [word], second.stderr
+
+
+def swept(names: Iterable[str]) -> list[str]:
+    """Which of the files came to be on the host, where they do not stay."""
+    found = [Path(name) for name in names if Path(name).exists()]
+    for path in found:
+        path.unlink()
+    return list(map(str, found))
 
 
 @covers("tmp", "own", means=True)
