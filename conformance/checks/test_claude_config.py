@@ -73,7 +73,7 @@ def test_the_next_sandbox_is_logged_in(
     first = fresh(world=world)
     first.inside.python(LOG_IN, token=token)
     first.close()
-    read = fresh(world=world).inside.output("cat ~/.claude/.credentials.json")
+    read = fresh(world=world).inside.sh("cat ~/.claude/.credentials.json").stdout
 
     assert had is not world.bare
     assert token in read

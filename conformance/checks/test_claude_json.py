@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 import pytest
@@ -20,8 +19,10 @@ from fixtures.listeners import canary
 WRITE = """
 import os
 path = os.path.expanduser("~/.claude.json")
-with open(path) as file:
-    before = json.load(file)
+before = {}
+if os.path.exists(path):
+    with open(path) as file:
+        before = json.load(file)
 path = os.path.realpath(path) if given["by"] == "rename" else path
 with open(path + ".new" if given["by"] == "rename" else path, "w") as file:
     json.dump({**before, given["key"]: given["value"]}, file)
@@ -54,12 +55,12 @@ def test_what_is_written_stays_inside(inside: Inside, host: World, by: str) -> N
     before = readonly.seen(path)
 
     seen = inside.python(WRITE, by=by, key="written", value=value)
-    later = json.loads(inside.output("cat ~/.claude.json"))
+    later = inside.sh("cat ~/.claude.json").stdout
     inside.python(OVERWRITE, paths=[str(path)], value=value)
 
     if not host.bare:
-        assert seen["userID"] == host.canaries[".claude.json"]
-    assert later["written"] == value
+        assert seen.get("userID") == host.canaries[".claude.json"]
+    assert value in later
     assert readonly.seen(path) == before
 
 
@@ -75,14 +76,14 @@ def test_it_is_kept_for_this_project_alone(
     first.inside.python(WRITE, by="rename", key="written", value=value)
     first.close()
     again = fresh(world=world)
-    same = again.inside.output("cat ~/.claude.json")
+    same = again.inside.sh("cat ~/.claude.json").stdout
     again.close()
     world.project = type(world.project)(
         path=world.write("other/README", "").parent, git_dir=world.home / "none", user=world.user
     )
-    other = fresh(world=world).inside.output("cat ~/.claude.json")
+    other = fresh(world=world).inside.sh("cat ~/.claude.json").stdout
 
-    assert json.loads(same)["written"] == value
+    assert value in same
     assert value not in other
     assert readonly.seen(world.home / ".claude.json") == before
 

@@ -234,31 +234,25 @@ def by_descriptors(path):
         os.close(held)
 
 
-def replant(path):
-    # The first ancestor that can be moved away, with a copy of the way down in its place.
-    parent = os.path.dirname(path)
-    ancestors = []
-    while len(parent) > 1 and not any((k + "/").startswith(parent + "/") for k in given["keep"]):
-        ancestors.append(parent)
-        parent = os.path.dirname(parent)
-
-    def move(ancestor):
-        gone = f"{ancestor}.attack-{os.getpid()}"
-        os.rename(ancestor, gone)
-        undo.append([gone, ancestor])
-        os.makedirs(os.path.dirname(path))
-        put(path, "replanting", os.O_WRONLY | os.O_CREAT)
-
-    for number, ancestor in enumerate(ancestors):
-        attempt(f"replant-{number}", path, lambda _path, ancestor=ancestor: move(ancestor))
+def replant(directory):
+    # Moved away, with files of ours in its place, whatever is mounted below.
+    gone = f"{directory}.attack-{os.getpid()}"
+    os.rename(directory, gone)
+    undo.append([gone, directory])
+    os.mkdir(directory)
+    put(spare(directory), "replanting", os.O_WRONLY | os.O_CREAT)
+    for path in given["paths"]:
+        if path.startswith(directory + "/") and path not in directories:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            put(path, "replanting", os.O_WRONLY | os.O_CREAT)
 
 
-def move_away(path):
-    gone = f"{path}.attack-{os.getpid()}"
-    os.rename(path, gone)
-    undo.append([gone, path])
-    os.mkdir(path)
-    put(spare(path), "moving away", os.O_WRONLY | os.O_CREAT)
+def ways_down(path):
+    # The path itself when it is a directory, and those that it lies in.
+    found = [path] if path in directories else []
+    while len(path := os.path.dirname(path)) > 1:
+        found.append(path)
+    return [d for d in found if not any((kept + "/").startswith(d + "/") for kept in given["keep"])]
 
 
 def move_in(path):
@@ -273,6 +267,7 @@ def move_in(path):
     first([lambda d=d: from_(d) for d in given["out"]])
 
 
+directories = [path for path in given["paths"] if os.path.isdir(path)]
 for path in given["paths"]:
     both = {
         "chmod": lambda p: os.chmod(p, stat.S_IMODE(os.stat(p).st_mode) ^ 0o010),
@@ -295,7 +290,6 @@ for path in given["paths"]:
         "tmpfile": lambda p: tmpfile(p, spare(p)),
         "move-in": move_in,
         **both,
-        "move-away": move_away,
     }
     of_files = {
         "write": lambda p: put(p, "writing"),
@@ -311,9 +305,13 @@ for path in given["paths"]:
         "tmpfile-over": tmpfile_over,
         "unlink": recreate,
     }
-    for name, act in (of_directories if os.path.isdir(path) else of_files).items():
+    for name, act in (of_directories if path in directories else of_files).items():
         attempt(name, path, act)
-    replant(path)
+
+# At last what moves things from under the other attempts, the deepest first.
+ways = {way for path in given["paths"] for way in ways_down(path)}
+for way in sorted(ways, key=lambda way: (-way.count("/"), way)):
+    attempt("replant", way, replant)
 
 print(json.dumps({"tried": tried, "undo": undo}))
 """
@@ -333,11 +331,11 @@ print(json.dumps(None))
 # fmt: off
 FILES = (
     "write", "append", "truncate", "open-truncated", "symlink", "reopen", "link-out", "chmod", "chown",
-    "utimes", "proc-root", "proc-fd", "rename-over", "exchange", "tmpfile-over", "unlink", "replant-0",
+    "utimes", "proc-root", "proc-fd", "rename-over", "exchange", "tmpfile-over", "unlink", "replant",
 )
 DIRECTORIES = (
     "create", "mkdir", "symlink-in", "mkfifo", "tmpfile", "move-in", "chmod", "chown", "utimes",
-    "proc-root", "proc-fd", "move-away",
+    "proc-root", "proc-fd", "replant",
 )
 # fmt: on
 
