@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -62,13 +63,17 @@ class Desk:
                 time.sleep(0.02)
             assert number == signal.SIGTERM or not left, "SIGTERM did not end a session"
 
+    def launchers(self) -> list[int]:
+        """Processes of the launcher."""
+        return [pid for pid, words, *_ in processes() if self.mine(words)]
+
     def holders(self) -> list[int]:
-        """Processes of the launcher that lead a session without a terminal."""
-        return [
-            pid
-            for pid, words, session, terminal in processes()
-            if str(self.machine.home) in words and MAIN in words and session == pid and not terminal
-        ]
+        """Those that lead a session without a terminal."""
+        found = processes()
+        return [pid for pid, words, session, tty in found if self.mine(words) and session == pid and not tty]
+
+    def mine(self, words: str) -> bool:
+        return words.startswith(PROGRAM[0]) and MAIN in words and str(self.machine.home) in words
 
     def clients(self) -> list[int]:
         """Processes of tmux that are attached, by any launcher of the machine's."""
@@ -590,6 +595,26 @@ def test_a_killed_start_leaves_no_session(desk: Desk) -> None:
     assert terminal.status() == 137
     until(lambda: not desk.holders(), "end of the holder")
     assert gone(f"sleep 9{os.getpid()}.5")
+
+
+def test_a_start_killed_at_any_moment_is_in_nobodys_way(desk: Desk) -> None:
+    """It leaves nothing, or, when the session was up, that session."""
+    random.seed(0)
+    for _ in range(8):
+        desk.shell(STAY)
+        until(desk.launchers, "the launcher")
+        time.sleep(random.uniform(0, 0.3))
+        for pid in set(desk.launchers()) - set(desk.holders()):
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: desk.launchers() == desk.holders(), "its end")
+        until(lambda: not desk.holders() or desk.agents(), "end or session")
+
+        following = desk.shell(STAY)
+        following.wait(HERE)
+        assert len(desk.holders()) == 1
+        assert len(desk.agents()) == 1
+        desk.end()
+        following.status()
 
 
 def test_ctrl_c_ends_a_start_that_hangs(desk: Desk) -> None:
