@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,8 @@ from tests.launcher.program import NOBODY, PROGRAM, ROOT, Machine, machine
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Machine]:
     """A home of who runs the tests."""
-    made = machine(tmp_path)
-    yield made
-    assert not made.processes()
+    with attended(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture
@@ -26,14 +26,22 @@ def ordinary(tmp_path: Path) -> Iterator[Machine]:
     from.
     """
     if os.geteuid() != 0:
-        made = machine(tmp_path)
-        yield made
-        assert not made.processes()
+        with attended(tmp_path) as made:
+            yield made
         return
     for path in (ROOT / "launcher", Path(PROGRAM[0])):
         if any(not os.stat(p).st_mode & 0o005 for p in (path, *path.parents)):
             pytest.skip(f"an ordinary user cannot reach {path}")
-    with scratch() as place:
-        made = machine(place, NOBODY)
+    with scratch() as place, attended(place, NOBODY) as made:
+        yield made
+
+
+@contextmanager
+def attended(place: Path, uid: int | None = None) -> Iterator[Machine]:
+    """A Machine of which nothing runs at the end, and nothing is closed to who removes it."""
+    made = machine(place, uid)
+    try:
         yield made
         assert not made.processes()
+    finally:
+        made.reopen()

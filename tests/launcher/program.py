@@ -107,12 +107,24 @@ class Machine:
         """All that is in the home and the state: path → (mode, what it leads to or how large it is)."""
         found = {}
         for top in (self.home, self.state):
-            for path in (top, *sorted(top.rglob("*"))):
+            below = [
+                Path(directory, name)
+                for directory, directories, files in os.walk(top)
+                for name in (*directories, *files)
+            ]
+            for path in (top, *below):
                 if os.path.lexists(path):
                     status = path.lstat()
                     what = os.readlink(path) if path.is_symlink() else "" if path.is_dir() else status.st_size
                     found[str(path)] = (status.st_mode, str(what))
         return found
+
+    def reopen(self) -> None:
+        """Open every directory again that a test has closed, so that all can be removed."""
+        for directory, directories, _ in os.walk(self.home.parent):
+            for path in (os.path.join(directory, name) for name in directories):
+                if not os.path.islink(path) and not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+                    os.chmod(path, 0o700)
 
     def processes(self) -> list[str]:
         """Command lines of living processes that are about this home: nothing else on the machine is."""

@@ -160,7 +160,7 @@ def test_a_part_of_a_share_or_project_that_is_another_users_stays_closed(ordinar
 
     ended = ordinary.shell("ls closed || echo closed")
 
-    assert ended.out == "closed\n"
+    assert ended.out == "closed\n", ended
     # Ours can be opened again by the agent; another's, no agent of ours has written in.
     said = [line for line in notes(ended) if line.startswith("claude-sandbox")]
     ours = (
@@ -237,7 +237,7 @@ def test_a_git_directory_that_is_a_fifo_holds_nobody_up(here: Machine) -> None:
 
     ended = here.shell("echo ran")
 
-    assert ended.out == "ran\n"
+    assert ended.out == "ran\n", ended
     assert "neither a directory, a file nor a symlink" in notes(ended)[0]
 
 
@@ -250,7 +250,7 @@ def test_a_hundred_thousand_editor_files_hold_nobody_up_and_hide_nothing(here: M
     ended = here.shell("ls .vscode | wc -l; echo '{}' > .vscode/tasks.json")
 
     assert time.monotonic() - started < 10
-    assert ended.out == "100000\n"
+    assert ended.out == "100000\n", ended
     assert ".vscode/tasks.json (appeared)" in ended.err
 
 
@@ -269,7 +269,7 @@ def test_a_project_path_as_long_as_paths_can_be_works(here: Machine) -> None:
     ended = here.run("--shell", project, "-c", 'pwd -P; echo inside > "$PWD/file"; ls /project')
 
     assert len(project) == 4000
-    assert ended.out == f"{project}\nfile\n"
+    assert ended.out == f"{project}\nfile\n", ended
     assert Path(project, "file").read_text() == "inside\n"
 
 
@@ -319,7 +319,7 @@ def test_a_runtime_directory_that_is_not_ours_is_left_alone_and_said(ordinary: M
     ended = ordinary.shell("echo $XDG_RUNTIME_DIR", env={"XDG_RUNTIME_DIR": value, "WAYLAND_DISPLAY": None})
 
     inside = f"/run/user/{ordinary.uid if ordinary.uid is not None else os.getuid()}"
-    assert ended.out == f"{inside}\n"
+    assert ended.out == f"{inside}\n", ended
     said = f"claude-sandbox: XDG_RUNTIME_DIR={value} is not a directory of yours: nothing is taken from it"
     assert notes(ended) == [said]
 
@@ -361,7 +361,7 @@ def test_a_socket_variable_that_points_at_nothing_is_said_in_one_line(
 
     fields = [str(path)] * (said.count("{}") - ("which {}" in said)) + [why]
     assert notes(ended) == [f"claude-sandbox: {said.format(*fields)}"]
-    assert ended.out == "ran\n\n"
+    assert ended.out == "ran\n\n", ended
 
 
 @pytest.mark.parametrize(
@@ -392,7 +392,7 @@ def test_a_desktop_variable_that_points_at_nothing_is_said_in_one_line(
     ended = ordinary.shell(f"echo ran ${variable}", env={variable: value})
 
     assert notes(ended) == [f"claude-sandbox: {said}"]
-    assert ended.out == "ran\n"
+    assert ended.out == "ran\n", ended
 
 
 # -- dotfiles
@@ -436,7 +436,7 @@ def test_a_dotfile_that_cannot_be_used_is_said_and_left_as_it_is(
     ended = ordinary.shell("git config --list --global; echo ran")
 
     assert notes(ended)[0] == f"claude-sandbox: {said.format(ordinary.home)}", ended
-    assert ended.out == "ran\n"
+    assert ended.out == "ran\n", ended
     after = (ordinary.home / name).lstat()
     assert (after.st_mode, after.st_size, after.st_ino) == (before.st_mode, before.st_size, before.st_ino)
 
@@ -494,7 +494,7 @@ def test_a_read_only_home_is_refused_or_done_without(ordinary: Machine) -> None:
     )
     ended = ordinary.shell("echo ran > file; cat file", "--without", "claude-config")
 
-    assert ended.out == "ran\n"
+    assert ended.out == "ran\n", ended
     assert os.listdir(ordinary.home) == ["proj"]
 
 
@@ -528,7 +528,7 @@ def test_closed_streams_keep_nobody_from_working(here: Machine, closed: tuple[in
     ended = redirected(here, " ".join(f"{n}<&-" for n in closed), "--shell", here.project, "-c", script)
 
     assert ended.status == 3
-    assert ended.out == ("" if 1 in closed else "out\n")
+    assert ended.out == ("" if 1 in closed else "out\n"), ended
     banner = "claude-sandbox: bubblewrap · network shared · ~/proj\n"
     assert ended.err == ("" if 2 in closed else f"{banner}err\n")
     # Nothing that the launcher opened has landed on a number that means something.
@@ -610,7 +610,7 @@ def test_no_variable_brings_the_whole_home_along(here: Machine, variable: str, s
     script = f"find / -name secret -path '*home*' 2>/dev/null; cat {here.home}/secret"
     ended = here.shell(script, env={variable: str(here.home)})
 
-    assert ended.out == ""
+    assert ended.out == "", ended
     assert notes(ended)[0].startswith(f"claude-sandbox: {said.format(here.home)}")
 
 
@@ -629,4 +629,4 @@ def test_a_fifo_for_a_dotfile_holds_nobody_up(here: Machine, name: str) -> None:
 
     ended = here.shell("echo ran", "--without", "claude-json", env={"DISPLAY": "nowhere:1"})
 
-    assert ended.out == "ran\n"
+    assert ended.out == "ran\n", ended

@@ -118,7 +118,7 @@ def test_without_a_bus_proxy_a_bus_is_not_forwarded_and_that_is_said(here: Machi
     finally:
         listener.communicate(b"")
 
-    assert ended.out == "ran\n"
+    assert ended.out == "ran\n", ended
     assert "dbus-session is off: xdg-dbus-proxy is not installed" in notes(ended)[0]
 
 

@@ -64,7 +64,7 @@ def test_the_help_is_short_enough_to_read_and_names_every_flag(here: Machine) ->
     ended = here.run("--help")
 
     assert (ended.status, ended.err) == (0, "")
-    assert ended.out == here.run("-h").out
+    assert ended.out == here.run("-h").out, ended
     assert all(flag.name in ended.out for flag in FLAGS)
     assert not here.state.exists()
 
@@ -250,7 +250,7 @@ def test_all_after_the_project_is_the_shells(here: Machine) -> None:
 
     ended = here.run("--shell", here.project, "-c", 'printf "%s|" "$0" "$@"', *words)
 
-    assert ended.out == "|".join(words) + "|"
+    assert ended.out == "|".join(words) + "|", ended
 
 
 def test_two_dashes_end_the_flags_and_what_follows_is_the_project(here: Machine) -> None:
@@ -258,7 +258,7 @@ def test_two_dashes_end_the_flags_and_what_follows_is_the_project(here: Machine)
 
     ended = here.run("--shell", "--", "--shell", "-c", "pwd -P")
 
-    assert ended.out == f"{here.home}/--shell\n"
+    assert ended.out == f"{here.home}/--shell\n", ended
 
 
 def test_input_and_output_are_pipes_all_the_way(here: Machine) -> None:
@@ -344,7 +344,7 @@ def test_a_variable_is_forwarded_by_name_and_no_other(here: Machine) -> None:
         "printenv MINE 'b c' OTHER UNSET", "--env", "MINE", "--env=b c", "--env", "UNSET", env=env
     )
 
-    assert ended.out == "a value\nof two lines ✓\nodd\n"
+    assert ended.out == "a value\nof two lines ✓\nodd\n", ended
     assert notes(ended) == ["claude-sandbox: --env: UNSET is not set here"]
 
 
@@ -387,7 +387,7 @@ def test_a_share_by_a_symlink_is_said_to_be_elsewhere(here: Machine) -> None:
 
     ended = here.shell(f"cat {here.home}/real", "--share", here.home / "link")
 
-    assert ended.out == "content\n"
+    assert ended.out == "content\n", ended
     said = f"claude-sandbox: --share {here.home}/link is a symlink: inside it is {here.home}/real"
     assert notes(ended) == [said]
 
