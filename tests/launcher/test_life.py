@@ -104,9 +104,8 @@ class Site:
         """Nothing runs, nothing is mounted, no socket or directory of a run is there."""
         until(lambda: not self.alive(), "end of all processes")
         assert list(self.runtime.iterdir()) == []
-        assert not [
-            name for name in os.listdir("/tmp") if name.startswith(f"claude-sandbox-{self.user.uid}-")
-        ]
+        ours = tuple(f"claude-sandbox-{self.user.uid}-{process.pid}-" for process in self.started)
+        assert not [name for name in os.listdir("/tmp") if name.startswith(ours)]
         assert self.place.name not in Path("/proc/self/mountinfo").read_text()
 
     def listing(self) -> set[str]:
