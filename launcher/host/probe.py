@@ -52,6 +52,13 @@ def probe(environ: Mapping[str, str], *, writable: tuple[str, ...] = ()) -> Host
 def _offers(environ: Mapping[str, str], home: str, runtime: str, uid: int) -> dict[str, Offer]:
     return {
         "userland": _userland(),
+        "processes": Offer(
+            entries=tuple(
+                Entry(name=name, kind="file", source=name)
+                for name in ("/proc/keys", "/proc/key-users")
+                if os.path.exists(name)
+            )
+        ),
         "etc": _etc(),
         "tls": _tls(environ, home),
         **credentials.offers(environ, home, uid),

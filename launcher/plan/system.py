@@ -105,9 +105,13 @@ def tmp(context: Context) -> Granted:
     )
 
 
-def processes(_context: Context) -> Granted:
-    """A /proc of the sandbox's own PID namespace."""
-    return Granted(row="processes", mounts=(Mount(kind="proc", target="/proc"),))
+def processes(context: Context) -> Granted:
+    """A /proc of the sandbox's own PID namespace; without the list of keys, which have no namespace."""
+    keys = (
+        Mount(kind="bind", source="/dev/null", target=e.name, mode="dev")
+        for e in context.offer("processes").entries
+    )
+    return Granted(row="processes", mounts=(Mount(kind="proc", target="/proc"), *keys))
 
 
 def devices(_context: Context) -> Granted:
