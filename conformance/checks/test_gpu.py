@@ -22,6 +22,17 @@ DRI = Path("/dev/dri")
 DRIVERS = Path("/run/opengl-driver")
 # Name → numbers of null, zero and full: open, read and write each tell them apart from a plain file.
 STAND_INS = {"renderD128": (1, 5), "card9": (1, 3), "renderD129": (1, 7)}
+# What else a /dev needs for programs and terminals, mem(4), tty(4), pts(4).
+DEVICES = {
+    "null": (1, 3),
+    "zero": (1, 5),
+    "full": (1, 7),
+    "random": (1, 8),
+    "urandom": (1, 9),
+    "tty": (5, 0),
+    "ptmx": (5, 2),
+}
+MOUNTED = ("pts", "shm")
 ASK = r"""
 import errno, os, stat
 found = {}
@@ -52,19 +63,34 @@ def cards(new_world: Callable[..., World]) -> Iterator[World]:
     if DRI.exists():
         yield world
         return
-    sudo = () if os.geteuid() == 0 else ("sudo", "-n")
     if world.mounts.why_not:
         raise HarnessError(f"this machine has no {DRI}, and {world.mounts.why_not}", "sudo modprobe vgem")
-    directory = world.services.scratch("dri") / "dri"
-    directory.mkdir()
-    for name, numbers in STAND_INS.items():
-        output((*sudo, "mknod", "-m", "666", str(directory / name), "c", *map(str, numbers)))
-    world.mounts.bind(directory, DRI)
+    directory = world.services.scratch("dev") / "dev"
+    for path in (directory, *(directory / name for name in ("dri", *MOUNTED))):
+        path.mkdir()
+    for name, numbers in (*DEVICES.items(), *((f"dri/{name}", found) for name, found in STAND_INS.items())):
+        node(directory / name, numbers)
+    (directory / "fd").symlink_to("/proc/self/fd")
+    # A /dev of this run's own: the machine's is everybody's, and would get a mount point in it.
+    binds = [(Path("/dev") / name, directory / name) for name in MOUNTED]
+    binds += [(directory, Path("/dev")), *((directory / name, Path("/dev") / name) for name in MOUNTED)]
+    for source, target in binds:
+        world.mounts.bind(source, target)
     try:
         yield world
     finally:
-        world.mounts.unbind(DRI)
-        output((*sudo, "rm", "-rf", str(directory)))
+        for _, target in reversed(binds):
+            world.mounts.unbind(target)
+        output((*sudo(), "rm", "-rf", "--one-file-system", str(directory)))
+
+
+def node(path: Path, numbers: tuple[int, int]) -> None:
+    """Make a device node, as root."""
+    output((*sudo(), "mknod", "-m", "666", str(path), "c", *map(str, numbers)))
+
+
+def sudo() -> tuple[str, ...]:
+    return () if os.geteuid() == 0 else ("sudo", "-n")
 
 
 @covers("gpu", "forwarded")
@@ -83,11 +109,10 @@ def test_a_card_that_comes_later_is_there(fresh: Callable[..., Sandbox], cards: 
     """A node that appears on the host while the sandbox runs, appears inside."""
     if (DRI / "renderD128").stat().st_rdev != os.makedev(*STAND_INS["renderD128"]):
         raise HarnessError("nobody plugs a card into this machine")
-    sudo = () if os.geteuid() == 0 else ("sudo", "-n")
     sandbox = fresh(world=cards)
     before = sandbox.inside.python(ASK, directory=str(DRI))
 
-    output((*sudo, "mknod", "-m", "666", str(DRI / "renderD130"), "c", "1", "5"))
+    node(DRI / "renderD130", STAND_INS["renderD128"])
     after = sandbox.inside.python(ASK, directory=str(DRI))
 
     assert set(after) - set(before) == {str(DRI / "renderD130")}
