@@ -106,11 +106,13 @@ def tmp(context: Context) -> Granted:
 
 
 def processes(context: Context) -> Granted:
-    """A /proc of the sandbox's own PID namespace; without the list of keys, which have no namespace."""
-    keys = (
-        Mount(kind="bind", source="/dev/null", target=e.name, mode="dev")
-        for e in context.offer("processes").entries
-    )
+    """A /proc of the sandbox's own PID namespace; without the list of keys, which have no namespace.
+
+    With nested user namespaces the list is left: the kernel would refuse them a /proc of their own while a
+    part of this one is covered (and theirs would show it).
+    """
+    entries = context.offer("processes").entries if "userns" not in context.request.also else ()
+    keys = (Mount(kind="bind", source="/dev/null", target=e.name, mode="dev") for e in entries)
     return Granted(row="processes", mounts=(Mount(kind="proc", target="/proc"), *keys))
 
 

@@ -578,7 +578,8 @@ def test_a_program_from_the_current_directory_is_never_run(here: Machine) -> Non
     here.write(here.directory(here.project / "bin") / "bwrap", planted, 0o755)
 
     for path in (f":{here.environ['PATH']}", f".:{here.environ['PATH']}", f"bin:{here.environ['PATH']}"):
-        assert here.shell("echo ran", cwd=here.project, env={"PATH": path}).out == "ran\n"
+        ended = here.shell("echo ran", cwd=here.project, env={"PATH": path})
+        assert ended.out == "ran\n", ended
     assert not (here.home / "planted").exists()
 
 
