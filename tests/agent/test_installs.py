@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.messages_api import Api, Text, bash, claude_json, messages_api
-from fixtures.users import User, directory, scratch, write
+from fixtures.users import User, current_user, directory, scratch, write
 from tests.agent.conftest import MakeDesk
 from tests.agent.desk import Desk, results
 
@@ -113,9 +113,11 @@ def test_a_native_installation_neither_misses_itself_nor_updates_inside(
 
 
 @pytest.mark.as_root
-def test_root_may_skip_the_prompts_inside_alone(make_desk: MakeDesk) -> None:
+def test_root_may_skip_the_prompts_inside_alone(claude: Path, make_desk: MakeDesk) -> None:
     with scratch() as work:
-        desk = make_desk(directory(work / "home"), user=None)
+        desk = make_desk(
+            home := directory(work / "home"), user=None, claude=native(home, claude, current_user())
+        )
         with messages_api([bash("id -u"), Text("Hi.")]) as api:
             env = desk.environment(api)
             inside = desk.attempt(desk.sandboxed("-p", "who are you?"), env)
@@ -128,9 +130,11 @@ def test_root_may_skip_the_prompts_inside_alone(make_desk: MakeDesk) -> None:
 
 
 @pytest.mark.as_root
-def test_root_has_no_capability_inside(make_desk: MakeDesk) -> None:
+def test_root_has_no_capability_inside(claude: Path, make_desk: MakeDesk) -> None:
     with scratch() as work:
-        desk = make_desk(directory(work / "home"), user=None)
+        desk = make_desk(
+            home := directory(work / "home"), user=None, claude=native(home, claude, current_user())
+        )
         count = "grep -c '^Cap...:.0000000000000000$' /proc/self/status"
         with messages_api([bash(count), Text("Hi.")]) as api:
             desk.run(desk.sandboxed("-p", "who are you?"), desk.environment(api))

@@ -82,15 +82,12 @@ def suite(tmp_path: Path, program: Path) -> Suite:
     return run
 
 
-def test_a_row_is_proven_in_every_variant_in_ten_seconds(suite: Suite) -> None:
-    started = time.monotonic()
-
+def test_a_row_is_proven_in_every_variant(suite: Suite) -> None:
     run = suite("--row", "project")
 
     assert run.status == 0, run.text
     assert set(run.verdicts.values()) == {"proven"}
     assert {"project default", "project no-network", "project tmux", "project off"} <= run.verdicts.keys()
-    assert time.monotonic() - started < 10
 
 
 def test_what_sandboxes_nothing_is_broken(suite: Suite) -> None:

@@ -307,7 +307,7 @@ def test_without_HOME_the_passwd_entry_says_it_or_nobody_does(ordinary: Machine)
             )
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="root's home is known")
+@pytest.mark.as_root
 def test_without_HOME_the_home_of_the_passwd_entry_is_taken_and_said(here: Machine) -> None:
     notes_said = here.run("--explain=json", here.project, env={"HOME": None}).out
 
@@ -460,9 +460,8 @@ def test_a_claude_json_that_is_none_is_refused(here: Machine, content: str, what
     assert here.shell("echo ran", "--without", "claude-json").out == "ran\n"
 
 
+@pytest.mark.as_root
 def test_a_claude_directory_of_another_users_is_not_taken(ordinary: Machine) -> None:
-    if ordinary.uid is None:
-        pytest.skip("needs root, to make a directory of another user")
     (ordinary.home / ".claude").mkdir()
 
     ended = ordinary.shell("ls -A ~")

@@ -324,7 +324,7 @@ def test_a_worktree_entry_planted_in_the_project_cannot_name_a_foreign_common_di
     assert found.outside == ()
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can make another user's directory")
+@pytest.mark.as_root
 def test_another_users_git_directory_is_not_granted(home: Path, tmp_path: Path) -> None:
     project, separate = tmp_path / "p", tmp_path / "separate.git"
     git(home, tmp_path, "init", "-q", "--separate-git-dir", str(separate), str(project))

@@ -380,9 +380,8 @@ def test_a_start_leaves_in_home_and_project_what_is_documented_and_no_more(here:
 # -- users
 
 
+@pytest.mark.as_root
 def test_a_second_user_is_not_in_the_way_of_the_first() -> None:
-    if os.geteuid() != 0:
-        pytest.skip("needs root to be two users")
     first = ordinary_user()
     second = replace(first, name="other", uid=first.uid + 4321, gid=first.gid + 4321)
     with ExitStack() as stack:

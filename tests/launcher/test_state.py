@@ -108,9 +108,7 @@ def test_a_full_disk_is_said_with_what_to_do_and_the_old_file_stays(tmp_path: Pa
     assert os.listdir(tmp_path) == ["f"], "the temporary file is gone"
 
 
-@pytest.mark.skipif(
-    not os.path.isdir("/dev/shm") or os.getuid() != 0, reason="mounting a tiny tmpfs needs root"
-)
+@pytest.mark.as_root
 def test_a_really_full_disk_ends_in_two_lines(tmp_path: Path) -> None:
     program = (
         f"mount -t tmpfs -o size=4k none {tmp_path} && head -c 4096 /dev/zero > {tmp_path}/full && "

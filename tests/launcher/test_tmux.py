@@ -854,9 +854,8 @@ def test_ten_projects_have_ten_sessions(desk: Desk) -> None:
     assert len(desk.holders()) == 10
 
 
+@pytest.mark.as_root
 def test_a_client_as_another_user_is_kept_out(desk: Desk) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("needs root to be another user")
     desk.shell(STAY).wait(HERE)
     other = replace(desk.user, uid=desk.user.uid + 1, gid=desk.user.gid + 1)
 
