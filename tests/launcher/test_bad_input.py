@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import pwd
 import shutil
 import socket
 import stat
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launcher.program import PROGRAM, TIMEOUT_S, Ended, Machine, assert_refused, notes
+from tests.launcher.program import NOBODY, PROGRAM, TIMEOUT_S, Ended, Machine, assert_refused, notes
 
 # -- PROJECT
 
@@ -295,23 +296,25 @@ def test_a_home_that_is_not_the_users_is_refused(ordinary: Machine, home: str, w
     assert ordinary.files() == before
 
 
-def test_without_HOME_the_passwd_entry_says_it_or_nobody_does(ordinary: Machine) -> None:
-    for unset in (None, ""):
-        ended = ordinary.run("--explain", ordinary.project, env={"HOME": unset})
+@pytest.mark.parametrize("unset", [None, ""])
+def test_without_HOME_the_home_of_the_passwd_entry_is_taken_and_said(
+    here: Machine, unset: str | None
+) -> None:
+    home = pwd.getpwuid(os.getuid()).pw_dir
 
-        if ordinary.uid is None:
-            assert ended.status in (0, 2), ended
-        else:
-            assert_refused(
-                ended, 2, f"HOME is not set and uid {ordinary.uid} has no passwd entry", "set HOME"
-            )
+    ended = here.run("--explain=json", here.project, env={"HOME": unset})
+
+    assert ended.status == 0, ended
+    assert f"HOME is not set: {home} is taken, from the passwd entry" in ended.out
 
 
-@pytest.mark.as_root
-def test_without_HOME_the_home_of_the_passwd_entry_is_taken_and_said(here: Machine) -> None:
-    notes_said = here.run("--explain=json", here.project, env={"HOME": None}).out
+@pytest.mark.parametrize("unset", [None, ""])
+def test_without_HOME_and_a_passwd_entry_it_is_refused(here: Machine, unset: str | None) -> None:
+    nobody = ["unshare", "-U", "--map-user=54321", "--map-group=54321"]
 
-    assert "HOME is not set: /root is taken, from the passwd entry" in notes_said
+    ended = here.run("--explain", here.project, env={"HOME": unset}, prefix=nobody)
+
+    assert_refused(ended, 2, "HOME is not set and uid 54321 has no passwd entry", "set HOME to your home")
 
 
 @pytest.mark.parametrize("value", ["/no such", "/etc", "/etc/passwd", "relative", "/"])
@@ -461,15 +464,15 @@ def test_a_claude_json_that_is_none_is_refused(here: Machine, content: str, what
 
 
 @pytest.mark.as_root
-def test_a_claude_directory_of_another_users_is_not_taken(ordinary: Machine) -> None:
-    (ordinary.home / ".claude").mkdir()
+@pytest.mark.as_root
+def test_a_claude_directory_of_another_users_is_not_taken(here: Machine) -> None:
+    claude = here.directory(here.home / ".claude")
+    os.chown(claude, NOBODY, NOBODY)
 
-    ended = ordinary.shell("ls -A ~")
+    ended = here.shell("ls -A ~")
 
-    assert notes(ended) == [
-        f"claude-sandbox: the login is not forwarded: {ordinary.home}/.claude belongs to another user"
-    ]
-    assert os.listdir(ordinary.home / ".claude") == []
+    assert notes(ended) == [f"claude-sandbox: the login is not forwarded: {claude} belongs to another user"]
+    assert os.listdir(claude) == []
 
 
 @pytest.mark.parametrize("mode", [0o500, 0o000])

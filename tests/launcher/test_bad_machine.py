@@ -53,7 +53,7 @@ def test_without_bubblewrap_it_says_how_to_get_it(here: Machine) -> None:
             "#!/bin/sh\necho 'usage: bwrap [OPTIONS...]'; echo '  --args FD'; echo '  --seccomp FD'\n",
             0o755,
             "bin/bwrap is older than 0.5: it lacks --perms",
-            "newer release of your distribution",
+            "a newer release of your distribution has it",
         ),
         (b"\0\1\2 no program", 0o755, "bin/bwrap does not run: Exec format error", "bubblewrap"),
         ("#!/no/such/interpreter\n", 0o755, "bin/bwrap does not run: No such file", "bubblewrap"),
