@@ -85,6 +85,6 @@ def _bubblewrap(host: Host) -> list[Missing]:
         return [Missing(what="a working bubblewrap", program="bwrap", why=why, required=True)]
     if "perms" not in host.bwrap.options:
         why = f"{shown} is older than 0.5: it lacks --perms"
-        newer = "a newer release of your distribution, should it have no newer one"
+        newer = "where that is as old, a newer release of your distribution has it"
         return [Missing(what="a newer bubblewrap", program="bwrap", why=why, required=True, otherwise=newer)]
     return []

@@ -297,9 +297,7 @@ def test_a_home_that_is_not_the_users_is_refused(ordinary: Machine, home: str, w
 
 
 @pytest.mark.parametrize("unset", [None, ""])
-def test_without_HOME_the_home_of_the_passwd_entry_is_taken_and_said(
-    here: Machine, unset: str | None
-) -> None:
+def test_without_HOME_that_of_the_passwd_entry_is_taken_and_said(here: Machine, unset: str | None) -> None:
     home = pwd.getpwuid(os.getuid()).pw_dir
 
     ended = here.run("--explain=json", here.project, env={"HOME": unset})
