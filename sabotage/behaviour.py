@@ -7,7 +7,7 @@ from typing import Any
 
 from launcher.run import console, session, spawn
 from launcher.triggers import Watching
-from sabotage.spoils import Spoil
+from sabotage.spoils import ALLOW_ALL, Spoil, filtered
 
 
 def lies() -> list[Spoil]:
@@ -21,8 +21,13 @@ def lies() -> list[Spoil]:
         _patched(
             "inheritance:limits", "inheritance", "the caller's limits", lambda: _nothing(spawn, "_limits")
         ),
-        _patched(
-            "inheritance:keyring", "inheritance", "the caller's keyring", lambda: spawn.SYS_KEYCTL.clear()
+        # Seen from inside only past the filter: two protections lie over each other here.
+        Spoil(
+            name="inheritance:keyring",
+            row="inheritance",
+            says="the caller's keyring, and no filter",
+            patch=lambda: spawn.SYS_KEYCTL.clear(),
+            launch=filtered("inheritance", "keyring", "", ALLOW_ALL).launch,
         ),
         _patched("host-triggers:silent", "host-triggers", "changes are not reported", _silent),
         _patched("terminal:size", "terminal", "no resize", lambda: _nothing(console.Console, "resize")),

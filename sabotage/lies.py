@@ -30,17 +30,28 @@ def _grants() -> list[Spoil]:
     rows = (
         "git-hooks", "claude-config", "claude-settings", "claude-json", "git-config", "ssh-keys", "ssh-agent",
         "gh-config", "api-key", "x11", "wayland", "audio", "dbus-session", "dbus-system", "chromium",
-        "nix-commands", "timezone", "tls", "fonts", "dns", "terminal", "home", "tmp", "uid",
+        "nix-commands", "timezone", "tls", "fonts", "dns", "terminal", "home", "uid",
     )  # fmt: skip
     read_only = ("git-hooks", "claude-settings", "git-config", "ssh-keys", "gh-config")
     moved = ("git-config", "ssh-keys", "ssh-agent", "gh-config", "x11", "wayland", "audio", "dbus-session")
     return [
         *(missing(row) for row in rows),
         missing("gh-token", variant="gh-token"),
+        _without_tmp(),
         *(mode(row, "rw") for row in read_only),
         *(mode(row, "ro") for row in ("project", "claude-config", "claude-json")),
         *(target(row) for row in moved),
     ]
+
+
+def _without_tmp() -> Spoil:
+    """Without the other mounts of the row, such as the runtime directory, nothing would start."""
+    return Spoil(
+        name="tmp:missing",
+        row="tmp",
+        says="no /tmp of its own",
+        plan=lambda plan: plan.replace(mounts=tuple(m for m in plan.mounts if m.target != "/var/tmp")),
+    )
 
 
 def _too_many() -> list[Spoil]:

@@ -20,4 +20,5 @@ class Launch(Record):
     data: tuple[tuple[str, bytes], ...] = ()
     proxies: tuple[BusProxy, ...] = ()
     args_option: str = ""
+    dies_with_us: bool = True  # by a death signal set before its start; False: it sets one itself
     covers: tuple[tuple[str, str], ...] = ()  # see run/cover.py

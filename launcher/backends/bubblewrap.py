@@ -48,6 +48,9 @@ def render(plan: Plan, host: Host, *, tty: bool) -> Launch:
         data=tuple(data),
         proxies=plan.proxies,
         args_option="--args",
+        # --die-with-parent sets it as late as can be. Killed between its clone and its first word to the
+        # child, bwrap leaves one behind that waits for ever.
+        dies_with_us=False,
         covers=plan.covers,
     )
 

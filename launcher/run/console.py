@@ -177,6 +177,16 @@ class Console:
             if events & (select.POLLOUT | select.POLLHUP | select.POLLERR):
                 self._flush_outer()
 
+    def catch_up(self) -> None:
+        """Relay what those inside have written by now."""
+        import select
+
+        for _ in range(LIMIT // 4096):  # not for ever: another of them may go on writing
+            if self.ended or not select.select([self.master], [], [], 0)[0]:
+                return
+            self._from_inner()
+            self._flush_outer()
+
     def pending(self) -> bool:
         """Some output has not reached the terminal yet."""
         return bool(self) and (not self.ended or bool(self._to_outer))

@@ -92,7 +92,12 @@ class Session:
             keep.append(options)
             argv = (argv[0], launch.args_option, str(options), *argv[at:])
         self.process = spawn(
-            argv, dict(launch.environment), stdio=(stdin, stdout, log), keep=keep, covers=launch.covers
+            argv,
+            dict(launch.environment),
+            stdio=(stdin, stdout, log),
+            keep=keep,
+            covers=launch.covers,
+            dies_with_us=launch.dies_with_us,
         )
         for number in (*numbers.values(), log, stderr):
             os.close(number)
@@ -259,6 +264,7 @@ class Session:
 
     def _stopped(self, number: int) -> None:
         """The agent was stopped by a signal: it wants the terminal, or the user wants the shell back."""
+        self.console.catch_up()  # what it had written before is to be seen before we stop, too
         attended = self.console.reading
         if number in (_signal.SIGTTIN, _signal.SIGTTOU) and not attended:
             while not self.console.foreground():

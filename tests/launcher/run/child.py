@@ -36,6 +36,7 @@ def main() -> int:
         argv=("/usr/bin/bwrap", *BWRAP, *more, "--", *command(tuple(sys.argv[1:]), tty=True)),
         environment=(("PATH", "/usr/bin:/bin"), ("TERM", "xterm")),
         data=(("words", b"staged"),),
+        dies_with_us=False,
         proxies=(BusProxy(address=bus, socket="{proxies}/bus", rules=rules),) if bus else (),
     )
     try:

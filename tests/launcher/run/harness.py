@@ -30,7 +30,7 @@ def alive(marker: str) -> list[str]:
     return found
 
 
-def gone(marker: str, seconds: float = 3) -> bool:
+def gone(marker: str, seconds: float = 20) -> bool:
     """No process mentions `marker` any more, at the latest after `seconds`."""
     deadline = time.monotonic() + seconds
     while alive(marker):
