@@ -32,7 +32,7 @@ ANSWER = 900  # characters of base64 on a line of the answer
 SCREEN = 40  # lines that an error quotes
 TRANSCRIPT = 4 << 20  # bytes of transcript that are kept on disk
 RESEND_S = 1.0
-TRIES = 3
+TRIES = 10
 
 # What a terminal shows as something else than text: CSI and OSC sequences, other escapes, control characters.
 _CONTROLS = re.compile(

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+
+def everybodys(root: Path) -> Path:
+    """`root`, or a copy of its launcher for tests by root that start it as users who cannot read that."""
+    if os.geteuid() or all(p.stat().st_mode & 0o001 for p in (root, *root.parents)):
+        return root
+    place = tempfile.mkdtemp(prefix="launcher-")
+    atexit.register(shutil.rmtree, place)
+    os.chmod(place, 0o755)
+    shutil.copytree(root / "launcher", f"{place}/launcher")
+    return Path(place)
+
+
+ROOT = everybodys(Path(__file__).parents[2])
 # Not bin/claude-sandbox: these tests are of what is here, whatever the interpreter has installed.
 MAIN = (
     f"import sys; sys.path.insert(0, {str(ROOT)!r}); from launcher.cli import program; program('bubblewrap')"
