@@ -129,10 +129,10 @@ class Session:
         """End what still runs, and wait until it is gone: the processes of the sandbox first, then
         all of ours.
         """
-        if self.status is None:
+        self.stage.close()
+        if self.status is None and not self._ended_unbuilt():
             os.kill(self.process, _signal.SIGKILL)
             os.waitpid(self.process, 0)
-        self.stage.close()
         if self._init:
             self._bury()
         else:
@@ -145,6 +145,20 @@ class Session:
             self._guard.close()
         if self._log_end >= 0:
             os.close(self._log_end)
+
+    def _ended_unbuilt(self) -> bool:
+        """Whether a sandbox that was still being built has ended by itself: its stage reads end of file.
+
+        Killed between its clone and its first word to the child, bwrap would leave one that waits for ever.
+        """
+        deadline = time.monotonic() + UNWIND
+        while not self._init and time.monotonic() < deadline:
+            if self._log_end >= 0:
+                self._read_log()
+            if os.waitpid(self.process, os.WNOHANG)[0]:
+                return True
+            time.sleep(0.001)
+        return False
 
     def _bury(self) -> None:
         """Wait for the first process of the sandbox, which the monitor does not do: the kernel ends
