@@ -226,7 +226,10 @@ class Console:
         return Result(status=number, stdout=out, stderr=err, truncated=truncated)
 
     def _lines(self, prefix: bytes, awaited: str, deadline: Deadline) -> Iterator[bytes]:
-        """What stands after the prefix, of every line that begins with it, until the caller has enough."""
+        """What stands after the prefix, of every line that has it, until the caller has enough.
+
+        Not only at its beginning: what a program in the background writes may stand before it.
+        """
         rest = b""
         while True:
             chunk = self._read(deadline, awaited)
@@ -236,9 +239,9 @@ class Console:
             # A flood without a newline must not be kept: an answer's line is never that long.
             rest = rest[-4 * ANSWER :]
             for line in lines:
-                line = line.rstrip(b"\r")
-                if line.startswith(prefix):
-                    yield line[len(prefix) :]
+                _before, found, after = line.rstrip(b"\r").partition(prefix)
+                if found:
+                    yield after
 
     def _read(self, deadline: Deadline, awaited: str) -> bytes:
         """What has come, b"" when nothing did. Raises ConsoleDied at the end of file."""

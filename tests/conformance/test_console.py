@@ -93,6 +93,15 @@ def test_a_program_that_writes_into_the_answer_is_asked_again(console: Console) 
     console.run("cat /tmp/noise.* | xargs kill; rm /tmp/noise.*")
 
 
+def test_an_answer_is_found_behind_what_another_program_wrote_on_its_lines(console: Console) -> None:
+    # An answer's last line, when another program's write gets between the newline before it and itself.
+    last = "*Z*) command printf '\\nnoise%s%s Z\\n' $2 $3;;"
+    noisy = f'printf() {{ case $1 in {last} *) command printf "$@";; esac; }}'
+    console.child.send(f"{noisy}\n".encode())
+
+    assert console.run("echo word; exit 3").stdout == b"word\n"
+
+
 def test_a_flood_of_100_mb_on_stdout_comes_back_cut(console: Console) -> None:
     result = console.run("head -c 104857600 /dev/zero", deadline=Deadline(60))
 

@@ -98,11 +98,11 @@ def test_ctrl_z_and_fg_work_as_with_any_program_however_often() -> None:
 def test_job_control_of_a_shell_inside_works() -> None:
     child = spawn("bash", "--norc", "--noprofile", "-i")
     child.expect("[#$] ")
-    sent(child, "echo be''gin; sleep 100", "begin")
+    sent(child, "sh -c 'echo be\"\"gin; exec sleep 100'", "begin")
     child.send("\x1a")
     child.expect("Stopped")
     sent(child, "jobs; echo li''sted", "Stopped.*sleep 100.*listed")
-    sent(child, "echo back; fg", "back")
+    sent(child, "fg", "sh -c .*exec sleep")
     time.sleep(0.1)
     child.sendintr()
     sent(child, "echo st''atus=$?", "status=130")
@@ -144,7 +144,9 @@ def test_without_a_terminal_for_stdin_output_looks_as_on_the_host() -> None:
     host = shell()
     sent(
         host,
-        f"echo word | {LAUNCH} sh -c 'cat; tty <&1; trap \"exit 130\" INT; echo set; sleep 100'",
+        # Short sleeps: a signal between "set" and the start of a long one would wait for its end.
+        f"echo word | {LAUNCH} sh -c"
+        " 'cat; tty <&1; trap \"exit 130\" INT; echo set; while :; do sleep 0.1; done'",
         "[\r\n]word\r\n[^\n]*(pts|console)[^\r\n]*\r\nset\r\n",
     )
     host.sendintr()
