@@ -102,15 +102,15 @@ def open_parent(root: str, relative: str) -> tuple[int, str]:
     return fd, name
 
 
-def expand(base: str, pattern: str) -> Iterator[str]:
+def expand(base: str, pattern: str, budget: list[int] | None = None) -> Iterator[str]:
     """Paths under `base` that `pattern` names: `*` is anything within one name, `**` any number of
     directories.
 
     A path without wildcards is yielded whether it is there or not, so that its appearing can be seen. No
-    symlink is followed where a wildcard stands; the walk is bounded, and what lies beyond is left out.
+    symlink is followed where a wildcard stands; the walk is bounded, and what lies beyond is left out: then
+    the one number in `budget`, of entries that may be looked at, has come down to 0.
     """
-    budget = [MAX_SCANNED]
-    yield from _expand(base, pattern.split("/"), budget, MAX_DEPTH)
+    yield from _expand(base, pattern.split("/"), [MAX_SCANNED] if budget is None else budget, MAX_DEPTH)
 
 
 def _expand(base: str, parts: list[str], budget: list[int], depth: int) -> Iterator[str]:

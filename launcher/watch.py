@@ -11,7 +11,7 @@ import stat
 import time
 
 from launcher.record import Record
-from launcher.untrusted import expand, inside, open_parent, printable, read
+from launcher.untrusted import MAX_SCANNED, expand, inside, open_parent, printable, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ MAX_DEPTH = 6  # of a directory that is watched as a whole
 SHOWN = 8  # names on one line
 CLOCK_NS = 10_000_000  # a file's times come from a clock that ticks every 4 ms or so
 GIT_FILES = ("config", "config.worktree", "commondir", "hooks/*", "modules/**/config", "modules/**/hooks/*")
+TOO_FULL = "too full"
 BARE = frozenset({"HEAD", "objects", "refs", "config"})
 
 
@@ -75,9 +76,8 @@ def snapshot(
     """What exists now. `patterns`: relative to `project` (a real path); `git_triggers`: GitLayout.watched."""
     watched = tuple(dict.fromkeys((*((project, p) for p in (".git", *patterns)), *git_triggers)))
     taken = time.time_ns()
-    return Snapshot(
-        project=project, watched=watched, entries=tuple(_collect(project, watched).values()), taken_ns=taken
-    )
+    entries = tuple(_collect(project, watched).found.values())
+    return Snapshot(project=project, watched=watched, entries=entries, taken_ns=taken)
 
 
 def _roots(project: str, watched: tuple[tuple[str, str], ...]) -> list[str]:
@@ -90,6 +90,7 @@ class _Collector:
     def __init__(self, project: str, roots: list[str]) -> None:
         self.project, self.roots = project, roots
         self.found: dict[str, Entry] = {}
+        self.unseen: dict[tuple[str, str], None] = {}  # (base, name) of directories too full to be listed
         self.kept = self.listed = 0
 
     def add(self, path: str, depth: int = 0) -> None:
@@ -100,19 +101,23 @@ class _Collector:
             return
         try:
             os.lstat(path)  # most of the list is not there: one call each
+            there = True
         except (OSError, ValueError):
-            return
+            there = False
         root = next((r for r in self.roots if inside(path, r) and r != path), "")
         if not root:
             return
         name = path[len(root) :].strip("/")
-        link = _first_link(root, name)
+        # Also when it leads nowhere: what it leads to may come into being where nobody watches.
+        link = _first_link(root, name) if there or "/" in name else ""
+        if not there and not link:
+            return
         entry = look(root, link or name, MAX_CONTENT if self.kept < MAX_KEPT else 0)
         if entry is None:
             return
         self.found[entry.path] = entry
         self.kept += len(entry.content or b"")
-        if entry.kind == "link":
+        if entry.kind == "link" and there:
             real = os.path.realpath(path)
             if inside(real, root) and real != path:
                 self.add(real, depth)
@@ -129,16 +134,17 @@ def _listed(directory: str) -> list[str]:
         return []
 
 
-def _collect(
-    project: str, watched: tuple[tuple[str, str], ...], also: tuple[str, ...] = ()
-) -> dict[str, Entry]:
+def _collect(project: str, watched: tuple[tuple[str, str], ...], also: tuple[str, ...] = ()) -> _Collector:
     collector = _Collector(project, _roots(project, watched))
     for base, pattern in watched:
-        for path in expand(base, pattern):
+        budget = [MAX_SCANNED]
+        for path in expand(base, pattern, budget):
             collector.add(path)
+        if budget[0] <= 0:
+            collector.unseen[base, pattern.partition("*")[0].rpartition("/")[0]] = None
     for path in also:
         collector.add(path)
-    return collector.found
+    return collector
 
 
 def _first_link(root: str, name: str) -> str:
@@ -198,12 +204,20 @@ def _kind(mode: int) -> Kind:
 
 
 def changes(before: Snapshot) -> list[Change]:
-    """What appeared, changed or went since; of a tree that appeared only its top."""
+    """What appeared, changed or went since; of a tree that appeared only its top.
+
+    Where a wildcard had too much to look at, one "unexamined": filling a directory must not hide what is in
+    it.
+    """
     old = {e.path: e for e in before.entries}
-    new = _collect(before.project, before.watched, tuple(old))
+    now = _collect(before.project, before.watched, tuple(old))
+    new = now.found
     found = [_change(old.get(p), new.get(p)) for p in sorted(old.keys() | new.keys())]
     appeared = {f"{c.root}/{c.name}" for c in found if c and c.what == "appeared"}
-    return [c for c in found if c and not (c.what == "appeared" and _below(f"{c.root}/{c.name}", appeared))]
+    kept = [c for c in found if c and not (c.what == "appeared" and _below(f"{c.root}/{c.name}", appeared))]
+    return kept + [
+        Change(root=base, name=name or ".", what="unexamined", detail=TOO_FULL) for base, name in now.unseen
+    ]
 
 
 def _below(path: str, tops: set[str]) -> bool:
@@ -295,7 +309,9 @@ def planted(
             wanted = [p for p in patterns if p.split("/", 1)[0] in below] if heads & below.keys() else []
             found += _since(project, directory, (*wanted, *((".git",) if ".git" in below else ())), since)
             if below.get(".git"):
-                found += _since(project, f"{directory}/.git", GIT_FILES, since)
+                # Moved here whole it keeps the old times of what is in it.
+                new = min(_changed(directory), _changed(f"{directory}/.git")) >= since
+                found += _since(project, f"{directory}/.git", GIT_FILES, 0 if new else since)
         queue += [f"{directory}/{n}" for n, is_dir in below.items() if is_dir and n != ".git"]
     found.sort(key=lambda c: c.name)
     if closed:
@@ -326,7 +342,9 @@ def _listing(entries: os._ScandirIterator[str], stop: float) -> dict[str, bool] 
 
 
 def _since(project: str, directory: str, patterns: tuple[str, ...], since: int) -> list[Change]:
-    """Files and links that `patterns` name in `directory` with a change time from `since` (ns) on."""
+    """Files and links that `patterns` name in `directory` with a change time from `since` (ns) on; or a
+    directory on the way to one has it, or a link: it came there by being moved.
+    """
     found = []
     for pattern in patterns:
         for path in expand(directory, pattern):
@@ -335,10 +353,32 @@ def _since(project: str, directory: str, patterns: tuple[str, ...], since: int) 
             except OSError:
                 continue
             name = path[len(project) + 1 :]
-            if stat.S_ISDIR(status.st_mode) or status.st_ctime_ns < since or name.endswith(".sample"):
+            if stat.S_ISDIR(status.st_mode) or name.endswith(".sample"):
+                continue
+            if status.st_ctime_ns < since and not _moved(directory, path, since):
                 continue
             found.append(Change(root=project, name=name, what="planted", kind=_kind(status.st_mode)))
     return found
+
+
+def _moved(directory: str, path: str, since: int) -> bool:
+    """Whether anything between `directory` and `path` changed since: in a directory that was renamed files
+    keep their times.
+    """
+    above = os.path.dirname(path)
+    while inside(above, directory) and above != directory:
+        if _changed(above) >= since:
+            return True
+        above = os.path.dirname(above)
+    return False
+
+
+def _changed(path: str) -> int:
+    """Its change time (ns), a link's own; 0 when it is gone."""
+    try:
+        return os.lstat(path).st_ctime_ns
+    except OSError:
+        return 0
 
 
 # -- what is said
@@ -363,13 +403,17 @@ def report(found: list[Change], project: str = "") -> list[str]:
         lines.append(
             "  your tools run these in their directories; look at them first (--restore leaves them alone)"
         )
+    unseen = dict.fromkeys(_unexamined(c, project) for c in found if c.what == "unexamined")
     lines += [
-        "claude-sandbox: not all of the project could be looked at for planted files"
-        + (f" in {c.detail} s" if c.detail else f": {_name(c, project)} is closed to you")
-        for c in found
-        if c.what == "unexamined"
+        f"claude-sandbox: not all of the project could be looked at for planted files{why}" for why in unseen
     ]
     return lines
+
+
+def _unexamined(change: Change, project: str) -> str:
+    if change.detail == TOO_FULL:
+        return f": {_name(change, project)} holds more than can be looked at"
+    return f" in {change.detail} s" if change.detail else f": {_name(change, project)} is closed to you"
 
 
 def _name(change: Change, project: str) -> str:

@@ -337,6 +337,72 @@ def test_what_is_planted_in_subdirectories_is_found_and_what_was_there_is_not(pr
     ]
 
 
+def test_what_is_moved_into_place_is_planted_however_old_it_is(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    for name in (
+        "data",
+        "later",
+        "git/hooks",
+        "git/objects",
+        "git/refs",
+        "a",
+        "b",
+        "c",
+        "d/.git/hooks",
+        "e/.git",
+    ):
+        (project / name).mkdir(parents=True)
+    for name in ("data/tasks.json", "later/tasks.json", "git/HEAD", "git/hooks/pre-commit", "c/githook"):
+        (project / name).write_text("evil")
+    (project / "d/.git/hooks/mine").write_text("the user's")
+    (project / "e/.git/config").write_text("the user's")
+    time.sleep(watch.CLOCK_NS * 3e-9)
+    before = snap(project)
+    time.sleep(watch.CLOCK_NS * 3e-9)
+    (project / "a/.vscode").symlink_to("../data")
+    (project / "later").rename(project / "b/.vscode")
+    (project / "git").rename(project / "c/.git")
+    (project / "e/.git/index").write_text("a commit changes what is in .git, and is no news")
+    found = {c.name for c in watch.planted(str(project), before.taken_ns)}
+    assert found == {"a/.vscode/tasks.json", "b/.vscode/tasks.json", "c/.git/hooks/pre-commit"}
+
+
+def test_a_link_to_nowhere_in_the_place_of_a_directory_is_a_change(project: Path, kept: str) -> None:
+    (project / ".idea").symlink_to("nowhere")  # the user's own
+    patterns = (*PATTERNS, ".idea/workspace.xml", ".zed/tasks.json")
+    before = watch.snapshot(str(project), patterns)
+    run = runs.save(before, kept)
+    (project / ".zed").symlink_to("/nowhere/yet")
+    (project / ".vscode/tasks.json").unlink()
+    (project / ".vscode").rmdir()
+    (project / ".vscode").symlink_to("/etc")
+    found = watch.changes(before)
+    assert {c.name: c.what for c in found} == {
+        ".zed": "appeared",
+        ".vscode": "appeared",
+        ".vscode/tasks.json": "removed",
+    }
+    runs.finish(run, found)
+    runs.restore(kept, str(project))
+    assert not os.path.lexists(project / ".zed")
+    assert (project / ".vscode/tasks.json").read_text() == "tasks"
+
+
+def test_a_directory_too_full_to_be_listed_is_said(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "MAX_SCANNED", 20)
+    (project / ".git/modules/sub").mkdir(parents=True)
+    git = f"{project}/.git"
+    before = watch.snapshot(str(project), PATTERNS, ((git, "modules/**/commondir"),))
+    assert watch.changes(before) == []
+    for number in range(20):
+        (project / f".git/modules/{number}").mkdir()
+    found = watch.changes(before)
+    assert [(c.root, c.name, c.what) for c in found] == [(git, "modules", "unexamined")]
+    said = watch.report(found, str(project))
+    assert len(said) == 1
+    assert said[0].endswith(f"{git}/modules holds more than can be looked at")
+
+
 def test_a_walk_that_takes_too_long_stops_and_says_so(project: Path) -> None:
     for number in range(50):
         (project / f"{number}").mkdir()
