@@ -74,7 +74,9 @@ class Watching:
             said = [f"claude-sandbox: {gone} is not there any more: what changed in it was not looked at"]
         elif self._protect and any(c.what in ("appeared", "changed", "removed") for c in found):
             put_back = runs.restore(self._subject.state, self._subject.path)
+            rest = [c for c in found if c.what in ("planted", "unexamined")]  # nothing puts these back
             said = [f"claude-sandbox: --protect: {line}" for line in put_back]
+            said += watch.report(rest, self._subject.path)
         return said + self._take_away()
 
     def _take_away(self) -> list[str]:

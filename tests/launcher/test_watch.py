@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from launcher import runs, state, watch
 from launcher.errors import UserError
 from launcher.git import layout
+from launcher.plan.context import Subject
+from launcher.triggers import Watching
 
 PATTERNS = (".envrc", ".mcp.json", ".claude/settings*.json", ".claude/hooks", ".vscode/tasks.json")
 
@@ -401,6 +403,18 @@ def test_a_directory_too_full_to_be_listed_is_said(project: Path, monkeypatch: p
     said = watch.report(found, str(project))
     assert len(said) == 1
     assert said[0].endswith(f"{git}/modules holds more than can be looked at")
+
+
+def test_protect_says_what_it_cannot_put_back_beside_what_it_has(project: Path, kept: str) -> None:
+    watching = Watching(Subject(path=str(project), git=None, state=kept), "", protect=True)
+    assert watching.begin() == []
+    (project / ".npmrc").write_text("evil")
+    (project / "below").mkdir()
+    (project / "below/.envrc").write_text("evil")
+    said = "\n".join(watching.finish())
+    assert "--protect: .npmrc: moved to" in said
+    assert "new or changed below: below/.envrc" in said
+    assert not (project / ".npmrc").exists()
 
 
 def test_a_walk_that_takes_too_long_stops_and_says_so(project: Path) -> None:
