@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from launcher.filters import FILTERS
+from launcher.host.agent import installed
 from launcher.record import Record
 from launcher.spec.table import PACKAGES
 from launcher.untrusted import printable
@@ -42,8 +43,6 @@ class Missing(Record):
     def _fix(self) -> str:
         if self.mend:
             return self.mend
-        if self.program == "claude":
-            return "npm install -g @anthropic-ai/claude-code"
         packages = {program: names for program, _, _, names in PACKAGES}.get(self.program, {})
         for manager, (program, install) in INSTALL.items():
             if manager in packages and any(
@@ -68,8 +67,16 @@ def report(host: Host, backend: str, *, shell: bool = False) -> list[Missing]:
             )
     if host.agent is None and not shell:
         why = "there is no claude on PATH (--shell works without)"
-        found.append(Missing(what="Claude Code", program="claude", why=why, required=True))
+        # Not -g, which takes root where npm is the distribution's; the launcher looks there, too.
+        mend = f"npm install --prefix {_quoted(installed(host.environ, host.home))} @anthropic-ai/claude-code"
+        found.append(Missing(what="Claude Code", program="claude", why=why, required=True, mend=mend))
     return sorted(found, key=lambda m: not m.required)
+
+
+def _quoted(path: str) -> str:
+    from shlex import quote  # only on the way to an error
+
+    return printable(quote(path))
 
 
 def _bubblewrap(host: Host) -> list[Missing]:

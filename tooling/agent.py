@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.errors import HostError
+from launcher.host.agent import installed
 from tooling.machine import which
 from tooling.report import say
 
@@ -19,10 +20,8 @@ PACKAGE = "@anthropic-ai/claude-code"
 
 
 def prefix() -> Path:
-    """Where npm puts it: $XDG_DATA_HOME/claude-sandbox/npm."""
-    data = os.environ.get("XDG_DATA_HOME", "")
-    base = Path(data) if data.startswith("/") else Path.home() / ".local/share"
-    return base / "claude-sandbox/npm"
+    """Where npm puts it, and the launcher looks for it: $XDG_DATA_HOME/claude-sandbox/npm."""
+    return Path(installed(os.environ, str(Path.home())))
 
 
 def directory() -> Path:

@@ -28,12 +28,19 @@ def which(name: str, environ: Mapping[str, str]) -> str:
     return ""
 
 
+def installed(environ: Mapping[str, str], home: str) -> str:
+    """Where `invoke setup` puts Claude Code when none is on PATH: npm's directory of the user's own."""
+    data = environ.get("XDG_DATA_HOME", "")
+    return f"{data if data.startswith('/') else home + '/.local/share'}/claude-sandbox/npm"
+
+
 def find(name: str, environ: Mapping[str, str], home: str) -> Agent | None:
-    """The agent on PATH with its install tree, and the interpreter of its first line with that one's.
+    """The agent on PATH, or else the installed one, with its install tree, and the interpreter of its first
+    line with that one's.
 
     The chain of symlinks is followed: an agent linked into ~/.local/bin lives elsewhere.
     """
-    typed = which(name, environ)
+    typed = which(name, environ) or which(f"{installed(environ, home)}/node_modules/.bin/{name}", environ)
     if not typed:
         return None
     path = os.path.realpath(typed)

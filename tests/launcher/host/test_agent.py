@@ -64,6 +64,24 @@ def test_a_script_brings_the_interpreter_that_env_finds(tmp_path: Path) -> None:
     assert agent.bin_dirs == (str(node.parent),)
 
 
+def test_what_setup_installed_is_found_without_being_on_path_and_what_is_on_path_comes_first(
+    tmp_path: Path,
+) -> None:
+    home = tmp_path / "home"
+    ours = program(home / ".local/share/claude-sandbox/npm/node_modules/.bin/claude")
+    elsewhere = program(tmp_path / "data/claude-sandbox/npm/node_modules/.bin/claude")
+    theirs = program(tmp_path / "bin/claude")
+
+    for environ, wanted in (
+        ({"PATH": "/nowhere"}, ours),
+        ({"PATH": "/nowhere", "XDG_DATA_HOME": f"{tmp_path}/data"}, elsewhere),
+        ({"PATH": str(theirs.parent)}, theirs),
+    ):
+        agent = find("claude", environ, str(home))
+        assert agent
+        assert agent.path == str(wanted)
+
+
 @pytest.mark.parametrize(
     ("line", "programs"),
     [
