@@ -135,8 +135,10 @@ def bus(environ: Mapping[str, str], *, variable: str, default: str, row: str) ->
             reason=f"{variable} is not a unix address",
             note=f"{row} is off: {variable}={address} is not a unix address",
         )
-    path = address.removeprefix("unix:path=").partition(",")[0]
-    if address.startswith("unix:path=") and not (kind_of(path) == "socket" and listened_to(path)):
+    kind, _, path = address.removeprefix("unix:").partition(",")[0].partition("=")
+    abstract = kind == "abstract"
+    if not (listened_to(f"\0{path}") if abstract else kind_of(path) == "socket" and listened_to(path)):
+        path = f"@{path}" if abstract else path
         said = (
             f"{row} is off: {variable} points at {path}, where nobody listens"
             if environ.get(variable)

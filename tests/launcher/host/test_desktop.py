@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from pathlib import Path
@@ -88,7 +89,12 @@ def test_audio_is_whichever_sockets_are_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("address", "said"),
-    [("tcp:host=x", "not a unix address"), ("unix:path=/nowhere/bus", "no bus at"), ("", "no bus at")],
+    [
+        ("tcp:host=x", "not a unix address"),
+        ("unix:path=/nowhere/bus", "no bus at"),
+        ("", "no bus at"),
+        ("unix:abstract=/nowhere/bus,guid=1", "no bus at @/nowhere/bus"),
+    ],
 )
 def test_a_bus_that_cannot_be_had_comes_with_the_reason(address: str, said: str) -> None:
     offer = desktop.bus({"B": address}, variable="B", default="/nowhere/default", row="dbus-session")
@@ -96,3 +102,15 @@ def test_a_bus_that_cannot_be_had_comes_with_the_reason(address: str, said: str)
     assert not offer.entries
     assert said in offer.reason
     assert bool(offer.note) == bool(address)
+
+
+def test_an_abstract_bus_is_one_that_somebody_listens_at() -> None:
+    name = f"/claude-sandbox/{os.getpid()}/bus"
+    address = f"unix:abstract={name}"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"\0{name}")
+        listener.listen()
+        assert desktop.bus({"B": address}, variable="B", default="/nowhere", row="dbus-session").entries
+    gone = desktop.bus({"B": address}, variable="B", default="/nowhere", row="dbus-session")
+    assert not gone.entries
+    assert gone.note == f"dbus-session is off: B points at @{name}, where nobody listens"
