@@ -66,6 +66,10 @@ def save(taken: Snapshot, project_state: str, name: str = "") -> Run:
         # leftover.
         os.rename(hidden, final)
     except OSError as error:
+        try:
+            _remove(hidden)
+        except OSError:
+            pass  # what kept us from writing is what is said
         raise unwritable(final, error) from error
     return Run(final, lock, taken)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from launcher import runs, state, watch
-from launcher.errors import UserError
+from launcher.errors import HostError, UserError
 from launcher.git import layout
 from launcher.plan.context import Subject
 from launcher.triggers import Watching
@@ -595,6 +596,18 @@ def test_runs_at_once_on_one_project_do_not_disturb_each_other(project: Path, ke
     runs.restore(kept, str(project))
 
     assert (project / ".envrc").read_text() == "old"
+
+
+def test_a_snapshot_that_cannot_be_written_leaves_nothing(
+    project: Path, kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: str, _content: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+    monkeypatch.setattr(runs, "_write", full)
+    with pytest.raises(HostError, match="No space left"):
+        runs.save(snap(project), kept)
+    assert os.listdir(f"{kept}/runs") == []
 
 
 def test_a_snapshot_read_back_is_the_one_that_was_written(project: Path, kept: str) -> None:
