@@ -304,7 +304,7 @@ def _protect(
         if path and "\0" not in path:
             for tree in work_trees if not path.startswith("/") else work_trees[:1]:
                 parts.hook_dir(os.path.join(tree, path))
-    parts.notes += [f"git: {printable(p)} is not examined for a hooks path" for p in config.unread]
+    parts.notes += [f"{printable(p)} is not examined for a hooks path" for p in config.unread]
     parts.notes += _alternates(found, shared)
     links = dict.fromkeys(p for p in (*config.files, *parts.links) if parts.root_of(p) not in ("", p))
     inner = [(d, p) for d in git_dirs for p in dict.fromkeys((*patterns, *POINTERS))]
@@ -342,9 +342,7 @@ def _modules(parts: _Protection, git_dirs: tuple[str, ...], home: str) -> list[s
         if not _module_dirs(start, found, budget) or len(found) > MAX_MODULES:
             parts.hooks.append(start)
             parts.pin(os.path.dirname(start))
-            parts.notes.append(
-                f"git: {printable(start)} holds a symlink or too much; it is read-only as a whole"
-            )
+            parts.notes.append(f"{printable(start)} holds a symlink or too much; it is read-only as a whole")
             continue
         parts.pin(start)
         for module in found:
@@ -391,9 +389,7 @@ def _alternates(found: GitLayout, shared: tuple[str, ...]) -> list[str]:
         if line and not line.startswith(b"#") and b"\0" not in line:
             path = os.path.realpath(os.path.join(f"{found.common_dir}/objects", os.fsdecode(line)))
             if not any(inside(path, root) for root in (found.project, *found.outside, *shared)):
-                notes.append(
-                    f"git: objects are borrowed from {printable(path)}; if that is right, --share it"
-                )
+                notes.append(f"objects are borrowed from {printable(path)}; if that is right, --share it")
     return notes
 
 
