@@ -339,7 +339,7 @@ def _modules(parts: _Protection, git_dirs: tuple[str, ...], home: str) -> list[s
         if not mode_of(start):
             continue
         found: list[str] = []
-        if not _module_dirs(start, found, budget) or len(found) > MAX_MODULES:
+        if not _module_dirs(start, found, budget, top=True) or len(found) > MAX_MODULES:
             parts.hooks.append(start)
             parts.pin(os.path.dirname(start))
             parts.notes.append(f"{printable(start)} holds a symlink or too much; it is read-only as a whole")
@@ -358,17 +358,23 @@ def _modules(parts: _Protection, git_dirs: tuple[str, ...], home: str) -> list[s
     return trees
 
 
-def _module_dirs(directory: str, found: list[str], budget: list[int]) -> bool:
-    """Adds the git directories at and below `directory`; False when there is too much, or a symlink."""
+def _module_dirs(directory: str, found: list[str], budget: list[int], *, top: bool = False) -> bool:
+    """Adds the git directories at and below `directory`; False when there is too much, a symlink, or a git
+    directory in the place of another's innards.
+
+    `top`: it is no module itself, whatever was planted in it.
+    """
     if not stat.S_ISDIR(mode_of(directory)):
         return False
-    is_module = os.path.lexists(f"{directory}/HEAD")
+    is_module = not top and os.path.lexists(f"{directory}/HEAD")
     if is_module:
         found.append(directory)
     try:
         with os.scandir(directory) as entries:
             for entry in entries:
                 if is_module and entry.name in GIT_INNARDS:
+                    if any(os.path.lexists(f"{entry.path}/{name}") for name in ("config", "commondir")):
+                        return False
                     continue
                 budget[0] -= not is_module
                 if budget[0] < 0 or len(found) > MAX_MODULES:

@@ -130,7 +130,9 @@ def _expand(base: str, parts: list[str], budget: list[int], depth: int) -> Itera
                 yield found
         elif rest:
             yield from _expand(here, rest, budget, depth)
-        skip = GIT_INNARDS if os.path.lexists(f"{here}/HEAD") else frozenset()
+        # Not where the wildcard begins: a HEAD planted there would hide modules that are called like innards.
+        inner = depth < MAX_DEPTH and os.path.lexists(f"{here}/HEAD")
+        skip = GIT_INNARDS if inner else frozenset()
         for name in names if depth else ():
             if name not in skip:
                 yield from _expand(f"{here}/{name}", ["**", *rest], budget, depth - 1)

@@ -15,6 +15,7 @@ from launcher.untrusted import MAX_SCANNED, expand, inside, open_parent, printab
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Literal
 
     Kind = Literal["file", "dir", "link", "fifo", "socket", "device"]
@@ -210,7 +211,7 @@ def changes(before: Snapshot) -> list[Change]:
     it.
     """
     old = {e.path: e for e in before.entries}
-    now = _collect(before.project, before.watched, tuple(old))
+    now = _collect(before.project, before.watched, (*old, *_beside(old)))
     new = now.found
     found = [_change(old.get(p), new.get(p)) for p in sorted(old.keys() | new.keys())]
     appeared = {f"{c.root}/{c.name}" for c in found if c and c.what == "appeared"}
@@ -218,6 +219,14 @@ def changes(before: Snapshot) -> list[Change]:
     return kept + [
         Change(root=base, name=name or ".", what="unexamined", detail=TOO_FULL) for base, name in now.unseen
     ]
+
+
+def _beside(paths: Iterable[str]) -> list[str]:
+    """What would send git elsewhere from the git directories whose configurations these are; by their names,
+    as what is planted around them must not hide it.
+    """
+    directories = [path.removesuffix("/config") for path in paths if path.endswith("/config")]
+    return [f"{directory}/{name}" for directory in directories for name in ("commondir", "config.worktree")]
 
 
 def _below(path: str, tops: set[str]) -> bool:

@@ -380,6 +380,24 @@ def test_a_planted_commondir_is_said_and_watched(home: Path, tmp_path: Path) -> 
     assert f"{project}/.git/commondir" in found.triggers
 
 
+def test_a_head_planted_among_modules_leaves_none_of_them_unprotected(home: Path, tmp_path: Path) -> None:
+    project = repository(home, tmp_path / "p")
+    modules = project / ".git/modules"
+    for name in ("info", "vendor/lfs"):
+        (modules / name / "hooks").mkdir(parents=True)
+        (modules / name / "HEAD").touch()
+        (modules / name / "config").touch()
+    (modules / "HEAD").touch()
+
+    found = look(project, home)
+
+    assert {f"{modules}/info/hooks", f"{modules}/vendor/lfs/hooks"} < set(found.hooks)
+
+    (modules / "vendor/HEAD").touch()
+
+    assert str(modules) in look(project, home).hooks
+
+
 def test_too_many_modules_or_a_symlink_among_them_make_all_of_them_read_only(
     home: Path, tmp_path: Path
 ) -> None:

@@ -394,16 +394,32 @@ def test_a_link_to_nowhere_in_the_place_of_a_directory_is_a_change(project: Path
 def test_a_directory_too_full_to_be_listed_is_said(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "MAX_SCANNED", 20)
     (project / ".git/modules/sub").mkdir(parents=True)
+    (project / ".git/modules/sub/config").write_text("")
     git = f"{project}/.git"
-    before = watch.snapshot(str(project), PATTERNS, ((git, "modules/**/commondir"),))
+    before = watch.snapshot(
+        str(project), PATTERNS, ((git, "modules/**/config"), (git, "modules/**/commondir"))
+    )
     assert watch.changes(before) == []
     for number in range(20):
         (project / f".git/modules/{number}").mkdir()
+    (project / ".git/modules/sub/commondir").write_text("../../evil")
     found = watch.changes(before)
-    assert [(c.root, c.name, c.what) for c in found] == [(git, "modules", "unexamined")]
+    assert [(c.root, c.name, c.what) for c in found] == [
+        (str(project), ".git/modules/sub/commondir", "appeared"),
+        (git, "modules", "unexamined"),
+    ]
     said = watch.report(found, str(project))
-    assert len(said) == 1
-    assert said[0].endswith(f"{git}/modules holds more than can be looked at")
+    assert said[-1].endswith(f"{git}/modules holds more than can be looked at")
+
+
+def test_a_head_planted_among_modules_hides_none_that_is_called_like_innards(project: Path) -> None:
+    module = project / ".git/modules/info"
+    module.mkdir(parents=True)
+    (module.parent / "HEAD").write_text("")
+    pairs = ((f"{project}/.git", "modules/**/commondir"),)
+    before = watch.snapshot(str(project), PATTERNS, pairs)
+    (module / "commondir").write_text("../../evil")
+    assert seen(before) == {".git/modules/info/commondir": "appeared"}
 
 
 def test_protect_says_what_it_cannot_put_back_beside_what_it_has(project: Path, kept: str) -> None:
