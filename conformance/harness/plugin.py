@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import signal
 import time
 from collections.abc import Generator
 from dataclasses import asdict
@@ -18,7 +19,7 @@ from conformance.harness.cells import Cell, Variant, selected, variants
 from conformance.harness.covers import Cover, of, sentence
 from conformance.harness.verdict import Outcome, Verdict, of_exception, remediable
 from fixtures.users import ordinary_user
-from launcher.spec.load import load
+from launcher.spec.load import SpecError, load
 from launcher.spec.model import Spec
 
 ROOT = Path(__file__).parents[2]
@@ -49,14 +50,20 @@ class Conformance:
         """`checks`: the directory that has them all, below which a run is not a whole one."""
         self.config = config
         self.checks = checks
-        self.spec: Spec = load()
+        try:
+            self.spec: Spec = load()
+        except SpecError as error:
+            raise pytest.UsageError(f"the table cannot be read: {error}") from None
         self.variants = variants(self.spec)
+        heed_signals()
         self.backends: list[str] = config.getoption("--backend") or ["bubblewrap"]
         self.rows: list[str] = config.getoption("--row")
         names: list[str] = config.getoption("--variant")
         self._require("backend", self.backends, self.spec.backends)
         self._require("row", self.rows, self.spec.rows)
         self._require("variant", names, self.variants)
+        if not config.getoption("--command"):
+            self._require_programs()
         self.cells = selected(self.spec, self.backends, names, self.rows)
         self.must_run: bool = config.getoption("--must-run")
         self.directory = Path(config.getoption("--matrix")).absolute()
@@ -280,11 +287,28 @@ class Conformance:
             problems=self.problems,
         )
 
+    def _require_programs(self) -> None:
+        """What is not built yet is not graded by another backend's program."""
+        for backend in self.backends:
+            program = ROOT / "bin" / boot.PROGRAMS[backend]
+            if not program.exists():
+                raise pytest.UsageError(
+                    f"--backend: the {backend} backend is not built yet: there is no {program}"
+                    " (--command grades another program)"
+                )
+
     def _require(self, what: str, given: list[str], known: dict[str, Any]) -> None:
         for name in given:
             if name not in known:
                 there = ", ".join(known)
                 raise pytest.UsageError(f"--{what}: there is no {what} {name!r}; there are: {there}")
+
+
+def heed_signals() -> None:
+    """A run that a script has put in the background ignores Ctrl-C, and so would every control on the host."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def is_check(item: pytest.Item) -> bool:

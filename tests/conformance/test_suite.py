@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,6 +113,40 @@ def test_what_never_starts_is_unproven_and_quoted(suite: Suite) -> None:
     assert "came to no shell" in run.text
     assert "exit status 125" in run.text
     assert "no namespaces here" in run.text
+
+
+def test_a_run_in_a_scripts_background_is_graded_alike(tmp_path: Path) -> None:
+    """Where Ctrl-C is ignored (`invoke test &` in a script), controls on the host still die of it."""
+    argv = command(tmp_path, "--row", "exit", "--variant", "default", "-k", "status")
+    script = "trap '' INT QUIT; exec \"$@\""
+
+    done = subprocess.run(
+        ("sh", "-c", script, "sh", *argv), cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
+    )
+
+    assert Run(done, tmp_path).verdicts == {"exit default": "proven"}, done.stdout
+
+
+def test_a_backend_that_is_not_built_is_graded_by_no_other(suite: Suite) -> None:
+    run = suite("--backend", "vm", "--row", "uid", "--variant", "default")
+
+    assert run.status == 4
+    assert "the vm backend is not built yet" in run.text
+
+
+def test_a_row_without_a_word_is_one_line(tmp_path: Path) -> None:
+    """A table that cannot be read is said by its place, without a traceback."""
+    for name in ("conformance", "fixtures", "launcher"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    table = tmp_path / "launcher/spec/resources.toml"
+    table.write_text(table.read_text().replace('{ word = "shared", means', "{ means", 1))
+
+    done = subprocess.run(command(tmp_path), cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 4
+    assert "the table cannot be read: resources.toml: rows." in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_one_failed_start_is_not_tried_again_for_each_check(suite: Suite) -> None:
