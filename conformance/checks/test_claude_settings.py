@@ -178,9 +178,9 @@ def test_settings_are_written_by_both_sides_when_asked_for(inside: Inside, host:
     before = (here / "settings.json").read_text()
 
     seen = inside.sh(f"cat {INSIDE}/settings.json").stdout
-    inside.output(f"echo {from_inside} > {INSIDE}/settings.json.new")
-    inside.output(f"mv {INSIDE}/settings.json.new {INSIDE}/settings.json")
-    inside.output(f"echo {from_inside} > {INSIDE}/commands/of-inside.md")
+    inside.check_output(f"echo {from_inside} > {INSIDE}/settings.json.new")
+    inside.check_output(f"mv {INSIDE}/settings.json.new {INSIDE}/settings.json")
+    inside.check_output(f"echo {from_inside} > {INSIDE}/commands/of-inside.md")
     outside = [(here / name).read_text().strip() for name in ("settings.json", "commands/of-inside.md")]
     host.write(here / "settings.json", from_host)
 
