@@ -6,12 +6,16 @@ import os
 
 from launcher.filters import FILTERS
 from launcher.plan.model import Mount, Plan
+from launcher.spec.load import load
 from sabotage import behaviour
 from sabotage.spoils import (
     ALLOW_ALL,
+    NothingToSpoil,
     Spoil,
+    asked,
     extra,
     filtered,
+    granted,
     missing,
     mode,
     target,
@@ -22,7 +26,7 @@ from sabotage.spoils import (
 
 def lies() -> dict[str, Spoil]:
     """Every spoil by its name."""
-    told = [*_grants(), *_too_many(), *_isolation(), *behaviour.lies()]
+    told = [*_grants(), *_not_heard(), *_too_many(), *_isolation(), *behaviour.lies()]
     return {spoil.name: spoil for spoil in told}
 
 
@@ -30,9 +34,9 @@ def _grants() -> list[Spoil]:
     rows = (
         "git-hooks", "claude-config", "claude-settings", "claude-json", "git-config", "ssh-keys", "ssh-agent",
         "gh-config", "api-key", "x11", "wayland", "audio", "dbus-session", "dbus-system", "chromium",
-        "nix-commands", "timezone", "tls", "fonts", "dns", "terminal", "home", "uid",
+        "nix-commands", "nix-store", "gpu", "timezone", "tls", "fonts", "dns", "terminal", "home", "uid",
     )  # fmt: skip
-    read_only = ("git-hooks", "claude-settings", "git-config", "ssh-keys", "gh-config")
+    read_only = ("git-hooks", "claude-settings", "git-config", "ssh-keys", "gh-config", "nix-store")
     moved = ("git-config", "ssh-keys", "ssh-agent", "gh-config", "x11", "wayland", "audio", "dbus-session")
     return [
         *(missing(row) for row in rows),
@@ -41,6 +45,26 @@ def _grants() -> list[Spoil]:
         *(mode(row, "rw") for row in read_only),
         *(mode(row, "ro") for row in ("project", "claude-config", "claude-json")),
         *(target(row) for row in moved),
+    ]
+
+
+def _not_heard() -> list[Spoil]:
+    """Flags that change nothing, or too much."""
+    left_out = [row.name for row in load().rows.values() if row.without and row.default]
+    return [
+        *(granted(row) for row in left_out),
+        asked("claude-settings-write", for_it=True),
+        asked("claude-settings-write", for_it=False, variant="claude-settings-write"),
+        asked("gh-token", for_it=False, variant="gh-token"),
+        asked("userns", for_it=False, variant="userns"),
+        asked("kvm", for_it=True),
+        Spoil(
+            name="host-triggers:unprotected",
+            row="host-triggers",
+            variant="protect",
+            says="--protect is not heard",
+            request=lambda request: request.replace(protect=False),
+        ),
     ]
 
 
@@ -73,7 +97,21 @@ def _too_many() -> list[Spoil]:
     def token(plan: Plan) -> Plan:
         return plan.replace(environment=(*plan.environment, ("GH_TOKEN", os.environ.get("GH_TOKEN", ""))))
 
+    def docker(plan: Plan) -> Plan:
+        """Whoever reaches it is root on the host. It is there for some starts only."""
+        path = f"{runtime}/docker.sock"
+        return plan.replace(mounts=(*plan.mounts, bound(path))) if os.path.exists(path) else plan
+
+    def card(plan: Plan) -> Plan:
+        plain = tuple(m.replace(mode="ro") if m.mode == "dev" else m for m in plan.mounts)
+        if plain == plan.mounts:
+            raise NothingToSpoil("no device is bound here")
+        return plan.replace(mounts=plain)
+
     return [
+        Spoil(name="host-sockets:docker", row="host-sockets", says="docker.sock is bound", plan=docker),
+        Spoil(name="gpu:plain", row="gpu", says="bound as files, not as devices", plan=card),
+        extra("x11", "directory", "the sockets of all displays are bound", bound("/tmp/.X11-unix")),
         extra("home", "bound", "the host's home is bound", bound(home)),
         extra("tmp", "bound", "the host's /tmp is bound", bound("/tmp")),
         extra("etc", "whole", "all of the host's /etc is bound", bound("/etc")),

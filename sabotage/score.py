@@ -1,4 +1,8 @@
-"""Tell every lie, run the checks of the row that it is about, and count how many lies were noticed."""
+"""Tell every lie, run the checks of the row that it is about, and count how many lies were noticed.
+
+A lie that no start had anything for (the door leaves a mark once it was told) is "not told", whatever the
+checks made of starts that were refused. A row that is broken without any lie counts against the score.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,10 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
+from launcher.errors import UserError
 from sabotage.lies import lies
 from sabotage.spoils import Spoil
 
@@ -37,12 +43,17 @@ def score(
     say: Callable[[str], None] = print,
 ) -> list[Told]:
     """All lies whose name starts with one of `wanted` (all without any), each beside an honest control."""
-    prefixes = tuple(wanted)
-    chosen = [s for name, s in lies().items() if not prefixes or name.startswith(prefixes)]
+    prefixes, known = tuple(wanted), lies()
+    for prefix in prefixes:
+        if not any(name.startswith(prefix) for name in known):
+            near = get_close_matches(prefix, [*known, *(s.row for s in known.values())], n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+            raise UserError(f"there is no lie {prefix!r}", hint)
+    chosen = [s for name, s in known.items() if not prefixes or name.startswith(prefixes)]
     controls = sorted({(s.row, s.variant) for s in chosen})
     with ThreadPoolExecutor(jobs) as pool:
         say(f"{len(controls)} honest controls…")
-        verdicts = pool.map(lambda c: _verdict(c[0], c[1], backend, "")[0], controls)
+        verdicts = pool.map(lambda c: _verdict(c[0], c[1], backend), controls)
         honest = dict(zip(controls, verdicts, strict=True))
         say(f"{len(chosen)} lies…")
         told = []
@@ -65,27 +76,36 @@ def summary(told: Iterable[Told]) -> dict[str, object]:
     }
 
 
-def _tell(spoil: Spoil, backend: str, honest: str) -> Told:
-    if honest != "proven":
-        return Told(spoil=spoil, outcome="not told", reason=f"the row is {honest} without it")
-    verdict, reason = _verdict(spoil.row, spoil.variant, backend, f"{sys.executable} -I {DOOR} {spoil.name}")
+def _tell(spoil: Spoil, backend: str, honest: tuple[str, str]) -> Told:
+    verdict, reason = honest
+    if verdict != "proven":
+        outcome = "control" if verdict == "broken" else "not told"
+        return Told(spoil=spoil, outcome=outcome, reason=f"{verdict} without it: {_line(reason)}")
+    with tempfile.TemporaryDirectory(prefix="told-") as directory:
+        mark = Path(directory) / "mark"
+        command = f"{sys.executable} -I {DOOR} {mark} {spoil.name}"
+        verdict, reason = _verdict(spoil.row, spoil.variant, backend, command)
+        if not mark.exists():
+            return Told(spoil=spoil, outcome="not told", reason=_line(reason))
     if verdict == "broken":
         return Told(spoil=spoil, outcome="caught")
-    if (
-        "grants no" in reason
-        or "grants nothing" in reason
-        or "nothing r" in reason
-        or "is not in the" in reason
-    ):
-        return Told(spoil=spoil, outcome="not told", reason=reason.splitlines()[0][:120])
-    return Told(spoil=spoil, outcome="survived", reason=f"{verdict}: {reason[:160]}")
+    return Told(spoil=spoil, outcome="survived", reason=f"{verdict}: {_line(reason)}")
 
 
-def _verdict(row: str, variant: str, backend: str, command: str) -> tuple[str, str]:
-    """The verdict of one cell, and why it is not proven."""
+def _line(reason: str) -> str:
+    """What the door said, if it did, else how the reason begins."""
+    lines = [line.strip() for line in reason.splitlines() if line.strip()] or [""]
+    return next((line for line in lines if line.startswith("sabotage: ")), lines[0])[:160]
+
+
+def _verdict(row: str, variant: str, backend: str, command: str = "") -> tuple[str, str]:
+    """The verdict of one cell, and why it is not proven.
+
+    By a worker: an ordinary user has a mount namespace, which some rows need, in workers alone.
+    """
     with tempfile.TemporaryDirectory(prefix="sabotage-") as directory:
         argv = [
-            sys.executable, "-m", "pytest", "conformance", "-q", "-p", "no:cacheprovider", "-p", "no:xdist",
+            sys.executable, "-m", "pytest", "conformance", "-q", "-p", "no:cacheprovider", "-n", "1",
             "--backend", backend, "--row", row, "--variant", variant, "--matrix", directory,
             *(["--command", command] if command else []),
         ]  # fmt: skip

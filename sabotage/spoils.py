@@ -1,7 +1,7 @@
 """Every way in which a start is spoiled, and the row of the table that has to turn red by it.
 
-A spoil changes the Plan, the rendered Launch, or a function of the launcher's; it raises NothingToSpoil
-where this host has nothing that it could take away.
+A spoil changes the Request, the Plan, the rendered Launch, or a function of the launcher's; it raises
+NothingToSpoil where this host has nothing that it could take away.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from struct import pack
 
 from launcher.backends.base import Launch
 from launcher.plan.model import Mount, Plan
+from launcher.request import Request
 
 # One instruction of classic BPF: return SECCOMP_RET_ALLOW.
 ALLOW_ALL = pack("<HBBI", 0x06, 0, 0, 0x7FFF0000)
@@ -29,6 +30,7 @@ class Spoil:
     row: str
     says: str
     variant: str = "default"
+    request: Callable[[Request], Request] | None = None
     plan: Callable[[Plan], Plan] | None = None
     launch: Callable[[Launch], Launch] | None = None
     patch: Callable[[], None] | None = None
@@ -57,6 +59,29 @@ def missing(row: str, *, variant: str = "default") -> Spoil:
         )
 
     return Spoil(name=f"{row}:missing", row=row, variant=variant, says="the grant is left out", plan=spoil)
+
+
+def granted(row: str) -> Spoil:
+    """The row is left out by --without, and granted all the same."""
+
+    def spoil(request: Request) -> Request:
+        if row not in request.without:
+            raise NothingToSpoil(f"{row} is not left out")
+        return request.replace(without=request.without - {row})
+
+    return Spoil(name=f"{row}:granted", row=row, variant="off", says="--without is not heard", request=spoil)
+
+
+def asked(row: str, *, for_it: bool, variant: str = "default") -> Spoil:
+    """`--with` is heard where nobody said it, or not heard."""
+    change = frozenset[str].union if for_it else frozenset[str].difference
+    return Spoil(
+        name=f"{row}:{'unasked' if for_it else 'unheard'}",
+        row=row,
+        variant=variant,
+        says=f"--with is {'' if for_it else 'not '}heard",
+        request=lambda request: request.replace(also=change(request.also, {row})),
+    )
 
 
 def mode(row: str, wrong: str, *, variant: str = "default") -> Spoil:
