@@ -24,10 +24,11 @@ from tooling import machine
 from tooling.report import say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 NAME = "claude-sandbox-test"
 # What is needed to reach a package registry and to print as they like; nothing else of root's.
+REVISION = "CONFORMANCE_REVISION"
 KEPT = ("CI", "TERM", "LANG", "LC_ALL", "NO_COLOR", "http_proxy", "https_proxy", "no_proxy")
 KEPT_CERTIFICATES = (
     "NODE_EXTRA_CA_CERTS",
@@ -53,13 +54,19 @@ def go_on(checkout: Path, arguments: Sequence[str], *, yes: bool) -> int:
     say(f"started by root: going on as the ordinary user {NAME}, on a copy of the checkout")
     with ExitStack() as stack:
         stack.enter_context(_terminated_as_exit())
-        stack.enter_context(_sudo_without_password())
-        copy = stack.enter_context(_copy(checkout, user))
+        left: list[Path] = [_rule(), Path(tempfile.mkdtemp(prefix="checkout-", dir=user.pw_dir))]
+        stack.enter_context(_outlived(left))
+        stack.enter_context(_sudo_without_password(left[0]))
+        copy = stack.enter_context(_copy(checkout, left[1], user))
         _install_venv(copy, user)
         try:
-            return _as(user, [str(copy / ".venv/bin/invoke"), *arguments], cwd=copy)
+            # The copy has no .git to ask.
+            more = {REVISION: _revision(checkout)}
+            return _as(user, [str(copy / ".venv/bin/invoke"), *arguments], cwd=copy, more=more)
         finally:
             _bring_back(copy / "build", checkout / "build")
+            if (checkout / "build/matrix/index.html").is_file():
+                say(f"what was drawn is now at {checkout / 'build/matrix'}")
 
 
 def _bring_back(made: Path, build: Path) -> None:
@@ -98,10 +105,55 @@ def _terminated_as_exit() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+# Waits for the end of its stdin, which is ours: killed or not, nothing of ours goes on or stays.
+_OUTLIVE = """
+import os, shutil, signal, sys, time
+sys.stdin.read()
+copy = os.fsencode(sys.argv[2]) + b"/"
+end = time.monotonic() + 20
+while time.monotonic() < end:
+    left = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as line:
+                words = line.read()
+            # These two tidy up, and end by themselves.
+            careful = b"reaper.py" in words or b"conformance.harness.as_root" in words
+            if copy in words and int(pid) != os.getpid():
+                left.append((int(pid), careful))
+        except OSError:
+            pass
+    for pid, careful in left:
+        try:
+            if not careful or time.monotonic() > end - 5:
+                os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    if not left:
+        break
+    time.sleep(0.2)
+if os.path.exists(sys.argv[1]):
+    os.unlink(sys.argv[1])
+shutil.rmtree(sys.argv[2], ignore_errors=True)
+"""
+
+
 @contextmanager
-def _sudo_without_password() -> Iterator[None]:
-    """sudo for the user while this run lasts. A file per run: another one's must not end with ours."""
-    rule = Path(f"/etc/sudoers.d/{NAME}-{os.getpid()}")
+def _outlived(left: Sequence[Path]) -> Iterator[None]:
+    """When we are killed, what we have started ends, and the rule and the copy (`left`) go."""
+    argv = [sys.executable, "-I", "-c", _OUTLIVE, *map(str, left)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, start_new_session=True):
+        yield
+
+
+def _rule() -> Path:
+    """A file per run: another one's must not end with ours."""
+    return Path(f"/etc/sudoers.d/{NAME}-{os.getpid()}")
+
+
+@contextmanager
+def _sudo_without_password(rule: Path) -> Iterator[None]:
+    """sudo for the user while this run lasts."""
     rule.parent.mkdir(mode=0o750, exist_ok=True)
     descriptor = os.open(rule, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o440)
     try:
@@ -113,8 +165,10 @@ def _sudo_without_password() -> Iterator[None]:
 
 
 @contextmanager
-def _copy(checkout: Path, user: pwd.struct_passwd) -> Iterator[Path]:
-    """A directory of the user's with the checkout's files, tracked or new, but nothing that git ignores."""
+def _copy(checkout: Path, copy: Path, user: pwd.struct_passwd) -> Iterator[Path]:
+    """A directory of the user's with the checkout's files, tracked or new; of what git ignores, it has the
+    last score of the sabotage alone, which a matrix shows.
+    """
     # -c safe.directory: root looks at a checkout that may be somebody else's.
     command = [
         "git",
@@ -132,9 +186,8 @@ def _copy(checkout: Path, user: pwd.struct_passwd) -> Iterator[Path]:
             f"{checkout} is not a git checkout",
             listed.stderr.decode(errors="replace").strip().replace("\n", " "),
         )
-    copy = Path(tempfile.mkdtemp(prefix="checkout-", dir=user.pw_dir))
     try:
-        for name in os.fsdecode(listed.stdout).split("\0"):
+        for name in (*os.fsdecode(listed.stdout).split("\0"), "build/matrix/sabotage.json"):
             source, target = checkout / name, copy / name
             if name and (source.is_symlink() or source.is_file()):
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -159,7 +212,14 @@ def _install_venv(copy: Path, user: pwd.struct_passwd) -> None:
             raise HostError(f"as {NAME}: {shlex.join(command)} failed", "its output is above")
 
 
-def _as(user: pwd.struct_passwd, command: Sequence[str], *, cwd: Path) -> int:
+def _revision(checkout: Path) -> str:
+    command = ["git", "-c", "safe.directory=*", "describe", "--always", "--dirty", "--abbrev=10"]
+    return subprocess.run(command, cwd=checkout, check=False, capture_output=True, text=True).stdout.strip()
+
+
+def _as(
+    user: pwd.struct_passwd, command: Sequence[str], *, cwd: Path, more: Mapping[str, str] | None = None
+) -> int:
     names = (*KEPT, *KEPT_CERTIFICATES)
     kept = {k: v for k, v in os.environ.items() if k in names or k.startswith(KEPT_PREFIXES)}
     who = {
@@ -172,7 +232,7 @@ def _as(user: pwd.struct_passwd, command: Sequence[str], *, cwd: Path) -> int:
     done = subprocess.run(
         command,
         cwd=cwd,
-        env={**kept, **who},
+        env={**kept, **who, **(more or {})},
         user=user.pw_uid,
         group=user.pw_gid,
         extra_groups=os.getgrouplist(NAME, user.pw_gid),

@@ -305,7 +305,7 @@ class Conformance:
 
 
 def heed_signals() -> None:
-    """A run that a script has put in the background ignores Ctrl-C, and so would every control on the host."""
+    """A run in a script's background ignores Ctrl-C, and so would every control on the host."""
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, handler)
