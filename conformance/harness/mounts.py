@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from conformance.harness.errors import HarnessError
+from fixtures.errors import FixtureError
 from fixtures.process import output
 from fixtures.users import User
 
@@ -29,7 +30,8 @@ class Mounts:
 
     def __init__(self) -> None:
         self.why_not = _enter()
-        self._made: list[tuple[Path, bool]] = []
+        # Each target, with what was made for it: itself, and the directories above it.
+        self._made: list[tuple[Path, list[Path]]] = []
         self._hidden: list[Path] = []
 
     def bind(self, source: Path, target: Path) -> None:
@@ -38,7 +40,7 @@ class Mounts:
             raise HarnessError(self.why_not, "run pytest with -n 1, as someone whose sudo asks no password")
         if any(target == other for other, _ in self._made):
             return
-        made = not target.exists()
+        made = [path for path in (target, *target.parents) if not path.exists()]
         if made:
             make = ("mkdir", "-p") if source.is_dir() else ("touch",)
             output((*_sudo(), *make, str(target)))
@@ -50,9 +52,9 @@ class Mounts:
         at = max(number for number, (other, _) in enumerate(self._made) if other == target)
         _, made = self._made.pop(at)
         output((*_sudo(), "umount", "--lazy", str(target)))
-        if made:
-            with suppress(OSError):
-                output((*_sudo(), "rmdir" if target.is_dir() else "rm", str(target)))
+        for path in made:
+            with suppress(OSError, FixtureError):  # others may have come to use it
+                output((*_sudo(), "rmdir" if path.is_dir() else "rm", str(path)))
 
     def hide(self, target: Path) -> None:
         """Empty the directory that we have bound there, for a host that has none, until `show`."""
