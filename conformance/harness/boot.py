@@ -271,9 +271,12 @@ def launch(
 def working_tree(directory: Path, backend: str) -> tuple[str, ...]:
     """A program that runs this checkout's launcher, whatever is installed."""
     program = directory / PROGRAMS[backend]
+    # Root's own Python may lie where the sandboxes' user cannot read it.
+    system = "/usr/bin/python3"
+    python = system if os.geteuid() == 0 and os.access(system, os.X_OK) else sys.executable
     if not program.exists():
         lines = (
-            f"#!{sys.executable}",
+            f"#!{python}",
             "import sys",
             f"sys.path.insert(0, {str(ROOT)!r})",
             "from launcher.cli import main",
