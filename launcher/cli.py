@@ -71,6 +71,10 @@ def _with_host(request: Request) -> int:
     from launcher import launch
     from launcher.host.probe import probe
 
+    if request.backend == "container":
+        from launcher import elevate
+
+        elevate.enter(request, sys.argv)
     host = probe(os.environ, writable=launch.writable(request))
     if request.action == "check":
         return _check(request, host)
@@ -147,15 +151,16 @@ def out(*lines: str) -> None:
         ) from error
 
 
-def say(*lines: str) -> None:
+def say(*lines: str) -> bool:
     """Lines on stderr, each cleaned of what would command a terminal; a closed stderr is no reason
-    to fail.
+    to fail. False when they could not be written: the terminal is gone.
     """
     if sys.stderr is None:
-        return
+        return True
     try:
         for line in lines:
             sys.stderr.write("".join(c if c.isprintable() else "?" for c in line) + "\n")
         sys.stderr.flush()
     except OSError:
-        pass
+        return False
+    return True

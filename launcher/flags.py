@@ -21,11 +21,15 @@ OWN = ("HOME", "XDG_RUNTIME_DIR", "CLAUDE_SANDBOX")  # true inside in one value 
 
 
 class Flag(Record):
-    """`metavar` "" for a switch; "[=json]" style when the value is optional and joined by `=`."""
+    """`metavar` "" for a switch; "[=json]" style when the value is optional and joined by `=`.
+
+    `backend`: the one that knows it, "" when each does.
+    """
 
     name: str
     metavar: str
     help: str
+    backend: str = ""
 
 
 FLAGS = (
@@ -51,6 +55,9 @@ FLAGS = (
     Flag(
         name="--check", metavar="[=json]", help="print what this machine lacks, with the fix; start nothing"
     ),
+    Flag(
+        name="--user", metavar="NAME", help="for root: whose sandbox it is, without sudo", backend="container"
+    ),
     Flag(name="--quiet", metavar="", help="no banner"),
     Flag(name="--completion", metavar="SHELL", help="print the completion script for bash, zsh or fish"),
     Flag(name="--version", metavar="", help="print the version"),
@@ -63,7 +70,7 @@ def parse(arguments: list[str], *, backend: str, program: str) -> Request:
 
     Raises UserError for an unknown flag or row (with the nearest name), a missing value or PROJECT.
     """
-    options, rest = _split(arguments, program)
+    options, rest = _split(arguments, program, backend)
     names = [name for name, _ in options]
     action, json = "", False
     for name, value in options:
@@ -96,12 +103,18 @@ def parse(arguments: list[str], *, backend: str, program: str) -> Request:
         shares=tuple(_share(v) for n, v in options if n == "--share"),
         action=action,
         json=json,
+        user=dict(options).get("--user", ""),
     )
 
 
-def _split(arguments: list[str], program: str) -> tuple[list[tuple[str, str]], list[str]]:
+def known(backend: str) -> tuple[Flag, ...]:
+    """The flags of a backend."""
+    return tuple(flag for flag in FLAGS if flag.backend in ("", backend))
+
+
+def _split(arguments: list[str], program: str, backend: str) -> tuple[list[tuple[str, str]], list[str]]:
     """The flags, each with its value, and what stands after them."""
-    known = {flag.name: flag for flag in FLAGS}
+    flags = {flag.name: flag for flag in known(backend)}
     options: list[tuple[str, str]] = []
     todo = list(arguments)
     while todo:
@@ -113,12 +126,12 @@ def _split(arguments: list[str], program: str) -> tuple[list[tuple[str, str]], l
             break
         name, equals, value = word.partition("=")
         name = {"-h": "--help"}.get(name, name)
-        if name not in known:
-            near = _nearest(name, known, f"see {program} --help", cutoff=0.7)
+        if name not in flags:
+            near = _nearest(name, flags, f"see {program} --help", cutoff=0.7)
             raise UserError(
                 f"unknown flag {printable(word)}", f"{near} (the agent's own flags stand behind PROJECT)"
             )
-        metavar = known[name].metavar
+        metavar = flags[name].metavar
         if not metavar and equals:
             raise UserError(f"{name} takes no value", f"write {name} alone")
         if metavar and not metavar.startswith("[") and not equals:
@@ -181,10 +194,10 @@ def _nearest(name: str, names: Iterable[str], otherwise: str, *, cutoff: float =
 
 def help_text(program: str, backend: str) -> str:
     """What `--help` prints."""
-    width = max(len(f.name + f.metavar) for f in FLAGS) + 3
+    width = max(len(f.name + f.metavar) for f in known(backend)) + 3
     lines = [
         f"  {(f.name + ('' if f.metavar[:1] in ('', '[') else ' ') + f.metavar):{width}}{f.help}"
-        for f in FLAGS
+        for f in known(backend)
     ]
     return "\n".join(
         [

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from launcher.request import Request, Share
     from launcher.triggers import Watching
 
-    Say = Callable[..., None]
+    Say = Callable[..., bool | None]  # False: nobody can have seen it
 
 
 def writable(request: Request) -> tuple[str, ...]:
@@ -69,8 +69,10 @@ def execute(context: Context, plan: Plan, say: Say, *, at_end: Say | None = None
     start failed.
     """
     from launcher import missing, prepare
-    from launcher.backends import bubblewrap
+    from launcher.backends import of
     from launcher.run.session import run
+
+    backend = of(plan.backend)
 
     host = context.host
     tty = any(os.isatty(number) for number in (0, 1, 2))
@@ -79,15 +81,16 @@ def execute(context: Context, plan: Plan, say: Say, *, at_end: Say | None = None
         raise HostError(f"{lacking[0].what} is missing: {lacking[0].why}", lacking[0].fix)
     prepare.prepare(context, plan)
     said = [] if context.request.quiet else [banner(plan, host.home)]
-    said += [f"claude-sandbox: {note}" for note in (*bubblewrap.weaker(host), *plan.notes)]
+    said += [f"claude-sandbox: {note}" for note in (*backend.weaker(host), *plan.notes)]
     earlier: list[str] = []
     watching: list[Watching] = []
     try:
-        rendered = bubblewrap.render(plan, host, tty=tty)
+        rendered = backend.render(plan, host, tty=tty)
         return run(
             rendered,
             on_ready=lambda: earlier.extend(begin(context, plan, watching)),
-            on_built=lambda: say(*said, *earlier),  # not before: a start that fails says two lines, the error
+            # Not before: a start that fails says two lines, the error.
+            on_built=lambda: told(context, say(*said, *earlier)),
         )
     except SandboxError as error:
         say(*earlier)
@@ -99,7 +102,9 @@ def execute(context: Context, plan: Plan, say: Say, *, at_end: Say | None = None
         raise diagnosis.explain(error, confinement(host.environ), plan.project) or error from error
     finally:
         for watched in watching:
-            (at_end or say)(*watched.finish())
+            lines = watched.finish()
+            if (at_end or say)(*lines) is False:
+                state.keep_unsaid(context.subject.state, lines)
 
 
 def begin(context: Context, plan: Plan, watching: list[Watching]) -> list[str]:
@@ -113,7 +118,13 @@ def begin(context: Context, plan: Plan, watching: list[Watching]) -> list[str]:
     claude = context.offer("claude-config").paths[0] if "claude-config" in rows else ""
     watched = Watching(context.subject, claude, protect=context.request.protect)
     watching.append(watched)
-    return watched.begin()
+    return [*state.unsaid(context.subject.state), *watched.begin()]
+
+
+def told(context: Context, heard: bool | None) -> None:
+    """What an earlier run could not say has been said."""
+    if heard is not False:
+        state.forget_unsaid(context.subject.state)
 
 
 def banner(plan: Plan, home: str) -> str:

@@ -43,7 +43,7 @@ class Missing(Record):
     def _fix(self) -> str:
         if self.mend:
             return self.mend
-        packages = {program: names for program, _, _, names in PACKAGES}.get(self.program, {})
+        packages = {program: names for program, _, _, names, _ in PACKAGES}.get(self.program, {})
         for manager, (program, install) in INSTALL.items():
             if manager in packages and any(
                 os.access(f"{d}/{program}", os.X_OK) for d in ("/usr/bin", "/bin")
@@ -59,9 +59,9 @@ class Missing(Record):
 
 def report(host: Host, backend: str, *, shell: bool = False) -> list[Missing]:
     """Everything that is missing, what is required first. `shell`: no agent is needed."""
-    found = _bubblewrap(host) if backend == "bubblewrap" else []
-    for program, needed_for, required, _ in PACKAGES:
-        if program not in host.programs and program not in ("bwrap", "npm"):
+    found = _bubblewrap(host)
+    for program, needed_for, required, _, only in PACKAGES:
+        if only in ("", backend) and program not in host.programs and program not in ("bwrap", "npm"):
             found.append(
                 Missing(what=program, program=program, why=f"it is for {needed_for}", required=required)
             )

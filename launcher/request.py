@@ -31,6 +31,7 @@ class Request(Record):
     # What to do instead of starting: "", "explain", "check", "restore", "print-launch".
     action: str = ""
     json: bool = False
+    user: str = ""  # --user NAME, of the container
 
     @property
     def variants(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
     VERSION of the layout, in the file `version`
     KEY/                  one project; KEY is its real path, escaped so that a person can read it
         runs/TIME-PID/    what launcher/runs.py keeps
+        unsaid            what the last run found and could not say, its terminal being gone
         claude/           the project's copy of ~/.claude.json
 
 Nothing of it is ever mounted inside but `claude/`: what the host trusts must not be the agent's to write.
@@ -20,6 +21,7 @@ from launcher.untrusted import printable, read
 VERSION = 1
 MAX_KEY = 200  # bytes; a name may have 255, and a digest and temporary suffixes need room
 PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+UNSAID_LIMIT = 1 << 16  # bytes
 JSON_LIMIT = 64 << 20  # bytes; the host's own file grows with every project it has seen
 
 
@@ -90,6 +92,27 @@ def make_dir(path: str) -> None:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None
         if stat.S_IMODE(found.st_mode) != 0o700:
             os.chmod(path, 0o700)
+
+
+def keep_unsaid(project_state: str, lines: list[str]) -> None:
+    """Keep what nobody can have read, its terminal being gone, for the next start to say."""
+    if lines:
+        text = "\n".join([*unsaid(project_state), *lines])
+        write_atomic(f"{project_state}/unsaid", os.fsencode(text)[-UNSAID_LIMIT:])
+
+
+def unsaid(project_state: str) -> list[str]:
+    """The lines that are kept."""
+    text = read(f"{project_state}/unsaid")
+    return os.fsdecode(text).split("\n") if text else []
+
+
+def forget_unsaid(project_state: str) -> None:
+    """They have been said."""
+    try:
+        os.unlink(f"{project_state}/unsaid")
+    except FileNotFoundError:
+        return
 
 
 def write_atomic(path: str, content: bytes, mode: int = 0o600) -> None:

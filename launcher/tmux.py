@@ -140,11 +140,11 @@ def _flags(request: Request) -> str:
 
 def _client(context: Context, script: str, *, tty: bool) -> int:
     """Run a script of tmux clients in a sandbox for them; its status."""
-    from launcher.backends import bubblewrap
+    from launcher.backends import of
     from launcher.run.session import run
 
     plan = _client_plan(context).replace(command=("bash", "-p", "-c", script, "tmux", SOCKET))
-    return run(bubblewrap.render(plan, context.host, tty=tty), on_ready=lambda: None)
+    return run(of(plan.backend).render(plan, context.host, tty=tty), on_ready=lambda: None)
 
 
 def _client_plan(context: Context) -> Plan:

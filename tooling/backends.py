@@ -19,7 +19,7 @@ class Backend:
 
 BACKENDS = (
     Backend(name="bubblewrap", program="claude-sandbox"),
-    Backend(name="container", program="claude-sandbox-container", built=False),
+    Backend(name="container", program="claude-sandbox-container"),
     Backend(name="vm", program="claude-sandbox-vm", built=False),
 )
 

@@ -124,7 +124,7 @@ def packages_for(missing: Sequence[Lack]) -> list[str]:
     programs = [lack.program for lack in missing if lack.program != AGENT]
     if len(programs) < len(missing) and not (machine.which("npm") and machine.which("node")):
         programs.append("npm")  # whose package depends on that of node
-    named = {program: packages for program, _, _, packages in PACKAGES}
+    named = {program: packages for program, _, _, packages, _ in PACKAGES}
     known = [named[program] for program in programs if program in named]
     if not known:
         return []

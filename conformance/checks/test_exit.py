@@ -18,6 +18,7 @@ from typing import Any
 import pexpect
 import pytest
 
+from conformance.harness import as_seen
 from conformance.harness.boot import Sandbox, descendants, spawn
 from conformance.harness.covers import covers
 from conformance.harness.errors import HarnessError
@@ -91,8 +92,7 @@ def started(sandbox: Sandbox, new_world: Callable[..., World]) -> Iterator[Start
     for one in running:
         below = descendants(one.child.pid) if one.child.isalive() else []
         for pid in (*below, *named(one.word)):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            as_seen.send(pid, signal.SIGKILL)
         if below:
             one.child.wait()
         one.child.close()
@@ -116,6 +116,7 @@ def traces(world: World) -> set[str]:
     kept = (".local", ".claude", "project/.tmux", "project/.git")
     found = {path for path in found if not path.startswith(tuple(str(world.home / name) for name in kept))}
     found |= {str(path) for path in Path("/tmp").iterdir() if _owner(path) == world.user.uid and _ours(path)}
+    found |= orphaned()
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
         found |= {"mount " + line.split()[4] for line in lines if str(world.home) in line}
     for entry in os.scandir("/proc"):
@@ -125,6 +126,17 @@ def traces(world: World) -> set[str]:
                 if os.fsencode(world.home) in line:
                     found.add(f"process {entry.name} {line[:100]!r}")
     return found
+
+
+def orphaned() -> set[str]:
+    """Directories of containers, in /tmp and among the cgroups, whose launcher has ended: its number is in
+    their names.
+    """
+    cgroups = Path("/sys/fs/cgroup")
+    tops = (Path("/tmp"), cgroups, *(path for path in cgroups.iterdir() if path.is_dir()))
+    found = [path for top in tops for path in top.glob("claude-nspawn.*")]
+    makers = {path: path.name.removeprefix("claude-nspawn.").partition("-")[0] for path in found}
+    return {str(path) for path, maker in makers.items() if not Path(f"/proc/{maker}").exists()}
 
 
 def _owner(path: Path) -> int:
@@ -215,7 +227,7 @@ def test_nothing_is_left_when_the_launcher_is_killed(started: Start) -> None:
     one = started("sleeper & sleeper & wait")
     one.sleepers(2)
 
-    os.kill(one.child.pid, signal.SIGKILL)
+    as_seen.send(one.child.pid, signal.SIGKILL)
 
     one.gone()
 
@@ -228,7 +240,7 @@ def test_signals_reach_the_agent(started: Start, name: str) -> None:
     one.child.expect_exact(b"armed", timeout=30)
     one.sleepers(1)
 
-    os.kill(one.child.pid, getattr(signal, f"SIG{name}"))
+    as_seen.send(one.child.pid, getattr(signal, f"SIG{name}"))
     one.child.expect_exact(pexpect.EOF, timeout=30)
     one.child.wait()
 
@@ -250,9 +262,8 @@ def test_nothing_is_left_whatever_was_killed(started: Start) -> None:
         other = started("sleeper & wait")
         other.sleepers(1)
         victims = descendants(other.child.pid)
-        with suppress(ProcessLookupError):
-            os.kill(victims[min(index, len(victims) - 1)], signal.SIGKILL)
-        os.kill(other.child.pid, signal.SIGTERM)
+        as_seen.send(victims[min(index, len(victims) - 1)], signal.SIGKILL)
+        as_seen.send(other.child.pid, signal.SIGTERM)
         other.child.expect_exact(pexpect.EOF, timeout=30)
 
         other.gone()
@@ -266,7 +277,7 @@ def test_the_agent_dies_with_its_parent(started: Start) -> None:
     processes = descendants(one.child.pid)[1:]
     pidfds = [os.pidfd_open(pid) for pid in processes]
 
-    os.kill(one.child.pid, signal.SIGKILL)
+    as_seen.send(one.child.pid, signal.SIGKILL)
 
     ended = [bool(select.select([pidfd], [], [], 10)[0]) for pidfd in pidfds]
     for pidfd in pidfds:

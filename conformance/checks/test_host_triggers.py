@@ -12,6 +12,7 @@ import pytest
 
 from conformance.checks.probes import readonly
 from conformance.checks.probes.means import mounted
+from conformance.harness import as_seen
 from conformance.harness.boot import Sandbox
 from conformance.harness.cells import Cell
 from conformance.harness.covers import covers
@@ -198,7 +199,7 @@ def test_what_a_killed_run_has_changed_is_said_by_the_next(
 
     sandbox = fresh(world=world)
     sandbox.inside.output("echo x > /project/.envrc")
-    os.kill(sandbox.pid, 9)
+    as_seen.send(sandbox.pid, 9)
     sandbox.close()
     said = run(launch, world, "true")
 

@@ -17,6 +17,7 @@ from typing import Any
 import pexpect
 import pytest
 
+from conformance.harness import as_seen
 from conformance.harness.boot import Sandbox, descendants, spawn
 from conformance.harness.covers import covers
 from conformance.harness.world import World
@@ -97,7 +98,7 @@ def run(sandbox: Sandbox, new_world: Callable[..., World]) -> Iterator[Type]:
         below = descendants(child.pid) if child.isalive() else []
         for pid in below:
             with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                as_seen.send(pid, signal.SIGKILL)
         if below:
             child.wait()
         child.close()
@@ -237,7 +238,8 @@ def test_the_terminal_is_as_before_at_the_end(run: Type, end: str) -> None:
         child.send(b"end\r")
     else:
         victims = descendants(pid)
-        os.kill(pid if end == "TERM" else victims[-1], signal.SIGTERM if end == "TERM" else signal.SIGKILL)
+        victim, number = (pid, signal.SIGTERM) if end == "TERM" else (victims[-1], signal.SIGKILL)
+        as_seen.send(victim, number)
     after = _modes(child)
 
     assert plain != before
@@ -267,7 +269,7 @@ def test_the_pseudo_terminal_is_another(run: Type) -> None:
     child = run('echo "<$(stat -Lc %t:%T,%i,%d /proc/self/fd/0) $(tty)>"; sleep 1')
 
     inside = said(child)
-    outside = os.stat(f"/proc/{child.pid}/fd/0")
+    outside = os.stat(as_seen.link(child.pid, "fd/0"))
 
     major, minor = os.major(outside.st_rdev), os.minor(outside.st_rdev)
     assert not inside.startswith(f"{major:x}:{minor:x},{outside.st_ino},{outside.st_dev} ")

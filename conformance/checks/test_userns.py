@@ -165,7 +165,7 @@ def test_a_nested_root_gets_no_further(inside: Inside, host: World) -> None:
 
 @covers("userns", "own", means=True)
 def test_the_nested_namespace_is_another(inside: Inside, host: World, cell: Cell) -> None:
-    """The nested user namespace is neither the host's nor that of the sandbox."""
+    """The nested user namespace is neither the host's nor that of the sandbox, where that has one."""
     look = "readlink /proc/self/ns/user"
 
     outside = host.output(("sh", "-c", look))
@@ -173,4 +173,4 @@ def test_the_nested_namespace_is_another(inside: Inside, host: World, cell: Cell
     nested = inside.output(f"unshare --user {look}")
 
     assert "user namespace" in cell.means
-    assert len({outside, here, nested}) == 3
+    assert nested not in (outside, here)

@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
-from launcher.plan.model import BusProxy
+from launcher.plan.model import BusProxy, Mount
 from launcher.record import Record
+
+
+class Root(Record):
+    """A root directory that is built by root before the program starts, in a mount namespace of its own.
+
+    `mounts` in their order, with targets in that directory; sources are opened with the ids of the user, who
+    owns what is made of nothing. `inner`: where in it the sandbox's own root lies: symlinks there mean what
+    they mean inside.
+    """
+
+    mounts: tuple[Mount, ...]
+    inner: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+    covers: tuple[tuple[str, str], ...] = ()  # (file, link): mounted on the link first, as run/cover.py says
 
 
 class Launch(Record):
@@ -22,3 +38,4 @@ class Launch(Record):
     args_option: str = ""
     dies_with_us: bool = True  # by a death signal set before its start; False: it sets one itself
     covers: tuple[tuple[str, str], ...] = ()  # see run/cover.py
+    root: Root | None = None  # see run/container.py

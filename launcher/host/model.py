@@ -75,6 +75,7 @@ class Host(Record):
     programs: dict[str, str]  # name -> path on the host's PATH; those that are there
     bwrap: Bwrap | None = None
     agent: Agent | None = None
+    groups: tuple[int, ...] = ()  # supplementary, of the user
     can_cover: bool = True  # whether a process of ours may mount in a user namespace (run/cover.py)
     runtime: str = ""  # XDG_RUNTIME_DIR, known to be the user's own; "" when there is none
     state: str = ""  # the launcher's own state directory

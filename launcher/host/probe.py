@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PROGRAMS = ("xdg-dbus-proxy", "tmux", "bash", "setsid", "git")
+# What root starts is root's own, wherever the user's PATH leads; NixOS keeps it in the last one.
+ROOTS = ("systemd-nspawn", "setpriv")
+SYSTEM = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin:/run/current-system/sw/bin"}
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 # Options that came with later versions of bubblewrap: --perms with 0.5, --disable-userns with 0.8.
 BWRAP_OPTIONS = ("perms", "disable-userns", "seccomp", "args", "unshare-cgroup")
@@ -32,6 +35,7 @@ def probe(environ: Mapping[str, str], *, writable: tuple[str, ...] = ()) -> Host
     home, notes = _home(environ, uid)
     runtime, more = _runtime(environ, uid)
     programs = {name: path for name in PROGRAMS if (path := agents.which(name, environ))}
+    programs |= {name: path for name in ROOTS if (path := agents.which(name, SYSTEM))}
     return Host(
         uid=uid,
         gid=gid,
@@ -42,6 +46,7 @@ def probe(environ: Mapping[str, str], *, writable: tuple[str, ...] = ()) -> Host
         programs=programs,
         bwrap=_bwrap(environ, writable),
         agent=agents.find("claude", environ, home),
+        groups=tuple(os.getgroups()),
         can_cover=not _restricted(),
         runtime=runtime,
         state=_state(environ, home),

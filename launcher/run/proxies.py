@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
 
+    from launcher.backends.base import Launch
     from launcher.plan.model import BusProxy
     from launcher.run.signals import Signals
 else:
@@ -52,12 +53,19 @@ class Proxies:
         if not os.read(self._ready, 1):
             raise self._failure(tuple(argv))
 
-    def placed(self, argv: tuple[str, ...]) -> tuple[str, ...]:
-        """The backend's words in `argv` with the directory in place of `{proxies}` at their beginning."""
-        end = argv.index(CONTROL)
-        path = self.directory.path
-        words = (path + w[len(PLACE) :] if w.startswith(f"{PLACE}/") else w for w in argv[:end])
-        return (*words, *argv[end:])
+    def placed(self, launch: Launch) -> Launch:
+        """With the directory in place of `{proxies}` at the beginning of the backend's words, and of what a
+        root binds.
+        """
+        end = launch.argv.index(CONTROL)
+        words = (self._path(word) for word in launch.argv[:end])
+        root = launch.root
+        if root:
+            root = root.replace(mounts=tuple(m.replace(source=self._path(m.source)) for m in root.mounts))
+        return launch.replace(argv=(*words, *launch.argv[end:]), root=root)
+
+    def _path(self, word: str) -> str:
+        return self.directory.path + word[len(PLACE) :] if word.startswith(f"{PLACE}/") else word
 
     def settle(self) -> None:
         """Once the sandbox is built its mounts keep the sockets: no name is left to remove, whoever is

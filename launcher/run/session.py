@@ -8,6 +8,7 @@ import time
 from launcher.errors import SandboxError
 from launcher.run.console import Console
 from launcher.run.inner import CONTROL, STDERR, TERMINAL
+from launcher.run.process import start
 from launcher.run.signals import FATAL, FORWARDED, Interrupted, Signals
 from launcher.run.spawn import become_subreaper, secure_stdio, spawn
 from launcher.run.unwind import Unwind
@@ -46,7 +47,7 @@ def run(launch: Launch, *, on_ready: Callable[[], None], on_built: Callable[[], 
             unwind.push(proxies.close)
             proxies.start(signals)
             built.append(proxies.settle)
-            launch = launch.replace(argv=proxies.placed(launch.argv))
+            launch = proxies.placed(launch)
         session = Session(launch, signals)
         unwind.push(session.close)
         return session.attend(on_ready, built)
@@ -81,24 +82,25 @@ class Session:
         stdin, stdout, stderr = self.console.stdio
         stderr = os.dup(stderr)
         backend = frozenset(launch.argv[: launch.argv.index(CONTROL)])
-        numbers = {n: staged(n, content) for n, content in launch.data if f"{{{n}}}" in backend}
+        numbers = {
+            n: staged(n, content) for n, content in launch.data if launch.root or f"{{{n}}}" in backend
+        }
         ends = {CONTROL: self.stage.inside, STDERR: stderr, TERMINAL: self.console.slave}
         keep = [*numbers.values(), *(number for number in ends.values() if number >= 0)]
-        argv = substituted(launch.argv, {f"{{{name}}}": number for name, number in numbers.items()}, ends)
+        # A keeper passes them on under other numbers, after one of its own.
+        shown = {n: n for n in keep} if launch.root is None else renumbered(keep, len(numbers))
+        argv = substituted(
+            launch.argv,
+            {f"{{{name}}}": shown[number] for name, number in numbers.items()},
+            {name: shown.get(number, -1) for name, number in ends.items()},
+        )
         if launch.args_option:
             at = argv.index("--")
             options = staged("args", b"".join(os.fsencode(word) + b"\0" for word in argv[1:at]))
             numbers["args"] = options
             keep.append(options)
             argv = (argv[0], launch.args_option, str(options), *argv[at:])
-        self.process = spawn(
-            argv,
-            dict(launch.environment),
-            stdio=(stdin, stdout, log),
-            keep=keep,
-            covers=launch.covers,
-            dies_with_us=launch.dies_with_us,
-        )
+        self.process = start(launch, argv, stdio=(stdin, stdout, log), passed=tuple(keep))
         for number in (*numbers.values(), log, stderr):
             os.close(number)
         self.stage.part()
@@ -131,8 +133,8 @@ class Session:
         """
         self.stage.close()
         if self.status is None and not self._ended_unbuilt():
-            os.kill(self.process, _signal.SIGKILL)
-            os.waitpid(self.process, 0)
+            self.process.kill()
+            os.waitpid(self.process.pid, 0)
         if self._init:
             self._bury()
         else:
@@ -140,6 +142,7 @@ class Session:
             while self._log_end >= 0 and time.monotonic() < deadline:
                 self._read_log()
                 time.sleep(0.001)
+        self.process.close()
         self.console.close()
         if self._guard:
             self._guard.close()
@@ -155,7 +158,7 @@ class Session:
         while not self._init and time.monotonic() < deadline:
             if self._log_end >= 0:
                 self._read_log()
-            if os.waitpid(self.process, os.WNOHANG)[0]:
+            if os.waitpid(self.process.pid, os.WNOHANG)[0]:
                 return True
             time.sleep(0.001)
         return False
@@ -233,7 +236,7 @@ class Session:
 
     def _reap(self) -> None:
         if self.status is None:
-            process, status = os.waitpid(self.process, os.WNOHANG)
+            process, status = os.waitpid(self.process.pid, os.WNOHANG)
             if process:
                 code = os.waitstatus_to_exitcode(status)
                 self.status = 128 - code if code < 0 else code
@@ -363,6 +366,11 @@ def staged(name: str, content: bytes) -> int:
         view = view[os.write(number, view) :]
     os.lseek(number, 0, os.SEEK_SET)
     return number
+
+
+def renumbered(passed: list[int], own: int) -> dict[int, int]:
+    """The numbers that a keeper gives descriptors: from 3, one of its own after the first `own`."""
+    return {number: 3 + at + (at >= own) for at, number in enumerate(passed)}
 
 
 def substituted(argv: tuple[str, ...], data: dict[str, int], ends: dict[str, int]) -> tuple[str, ...]:

@@ -67,19 +67,19 @@ def spawn(
                 os._exit(125)
         os.setsid()
         _descriptors(stdio, frozenset(keep))
-        number = SYS_KEYCTL.get(os.uname().machine)
-        if number:
-            kernel("syscall", number, KEYCTL_JOIN_SESSION_KEYRING, None)
-        _limits()
-        _signals()
-        os.umask(0o022)
-        os.chdir("/")
+        cleared()
+        readied()
         os.execve(argv[0], argv, environment)
     except BaseException as error:  # noqa: BLE001  (nothing may escape into the parent's code)
         try:
             os.write(2, f"{argv[0]}: {error}\n".encode("utf-8", "surrogateescape"))
         finally:
             os._exit(127)
+
+
+def death_signal(number: int) -> None:
+    """Get a signal when our parent ends (PR_SET_PDEATHSIG); forgotten when our ids change."""
+    _kernel()("prctl", PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
 def become_subreaper() -> None:
@@ -101,15 +101,58 @@ def _kernel() -> Callable[..., int]:
     return call
 
 
+def cleared() -> None:
+    """An anonymous session keyring, a fresh login's soft limits, and the root directory."""
+    number = SYS_KEYCTL.get(os.uname().machine)
+    if number:
+        _kernel()("syscall", number, KEYCTL_JOIN_SESSION_KEYRING, None)
+    _limits()
+    os.umask(0o022)
+    os.chdir("/")
+
+
+def passed_on(stdio: tuple[int, int, int], passed: tuple[int, ...]) -> None:
+    """`stdio` as 0 to 2, `passed` as 3 and upwards, and no other descriptor."""
+    count = 3 + len(passed)
+    moved = []
+    for number in (*stdio, *passed):
+        while (number := os.dup(number)) < count:  # out of the way first
+            pass
+        moved.append(number)
+    for target, source in enumerate(moved):
+        os.dup2(source, target, inheritable=True)
+    _close_others(frozenset(range(count)))
+
+
+def fresh_signals() -> None:
+    """In a child that goes on without an execve(2): default signals, none blocked, no wakeup pipe."""
+    _signal.set_wakeup_fd(-1)
+    _signals()
+
+
+def readied() -> None:
+    """Default signals, none blocked: the last thing before execve(2)."""
+    _signals()
+
+
+def without_others(keep: Iterable[int]) -> None:
+    """Close every descriptor above 2 that is not in `keep`."""
+    _close_others(frozenset(keep), inherit=False)
+
+
 def _descriptors(stdio: tuple[int, int, int], keep: frozenset[int]) -> None:
     # First out of the way: stdio may be any permutation of 0 to 2.
     for target, source in enumerate([os.dup(number) for number in stdio]):
         os.dup2(source, target, inheritable=True)
+    _close_others(keep)
+
+
+def _close_others(keep: frozenset[int], *, inherit: bool = True) -> None:
     for name in os.listdir("/proc/self/fd"):
         number = int(name)
         if number > 2:
             if number in keep:
-                os.set_inheritable(number, True)
+                os.set_inheritable(number, inherit)
             else:
                 _close(number)
 

@@ -30,7 +30,7 @@ ROWS            row → (group, promise, may be left out, on by default, {backen
                 {variant: {backend: (word, means)}}, which holds only what differs)
 ETC             row → paths below /etc that it is served by
 ENVIRONMENT     row → variables (a name, or PREFIX*) that belong to it
-PACKAGES        (program, needed for, required, {package manager: package})
+PACKAGES        (program, needed for, required, {package manager: package}, the one backend or "")
 CLAUDE_SETTINGS (name below ~/.claude, "file" or "dir", content of an empty one, made when missing)
 CLAUDE_PRIVATE  names below ~/.claude that get a tmpfs; CLAUDE_PLANTED: names that must not come into being
 TRIGGERS        (pattern below the project, tool); GIT_TRIGGERS: below a git directory
@@ -51,7 +51,7 @@ TYPES = {
     "VARIANTS": "dict[str, str]",
     "ETC": "dict[str, tuple[str, ...]]",
     "ENVIRONMENT": "dict[str, tuple[str, ...]]",
-    "PACKAGES": "tuple[tuple[str, str, bool, dict[str, str]], ...]",
+    "PACKAGES": "tuple[tuple[str, str, bool, dict[str, str], str], ...]",
     "CLAUDE_SETTINGS": "tuple[tuple[str, str, str, bool], ...]",
     "CLAUDE_PRIVATE": "tuple[str, ...]",
     "CLAUDE_PLANTED": "tuple[str, ...]",
@@ -83,7 +83,13 @@ def literals(spec: Spec) -> dict[str, object]:
         "ETC": _by_row(spec.etc),
         "ENVIRONMENT": _by_row(spec.environment),
         "PACKAGES": tuple(
-            (p.program, p.needed_for, p.required, {"apt": p.apt, "dnf": p.dnf, "pacman": p.pacman})
+            (
+                p.program,
+                p.needed_for,
+                p.required,
+                {"apt": p.apt, "dnf": p.dnf, "pacman": p.pacman},
+                p.backend,
+            )
             for p in spec.packages
         ),
         "CLAUDE_SETTINGS": tuple((s.name, s.kind, s.empty, s.create) for s in spec.claude_settings),

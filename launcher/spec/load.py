@@ -128,7 +128,7 @@ def _spec(root: _Reader) -> Spec:
         rows=rows,
         etc=_by_key(lists.sub("etc"), "row", rows, _etc),
         environment=_by_key(lists.sub("environment"), "row", rows, _variable),
-        packages=_packages(lists),
+        packages=_packages(lists, tuple(named["backends"])),
         claude_settings=_settings(claude),
         claude_private=_named(claude, "private"),
         claude_planted=_named(claude, "planted"),
@@ -211,12 +211,15 @@ def _pattern(pattern: str) -> str:
     return "needs no /** at the end: a directory stands for all below it" if pattern.endswith("**") else ""
 
 
-def _packages(lists: _Reader) -> tuple[Package, ...]:
+def _packages(lists: _Reader, backends: tuple[str, ...]) -> tuple[Package, ...]:
     packages = []
     for item in lists.tables("packages"):
         item.known("key", Package._fields)
         texts = {k: item.get(k, str) for k in ("program", "needed_for", "apt", "dnf", "pacman")}
-        packages.append(Package(**texts, required=item.get("required", bool)))
+        backend = item.get("backend", str, "*").replace("*", "")
+        if backend and backend not in backends:
+            item.fail("backend", f"there is no backend {backend!r}")
+        packages.append(Package(**texts, required=item.get("required", bool), backend=backend))
     lists.unique("packages", [p.program for p in packages])
     return tuple(packages)
 

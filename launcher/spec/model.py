@@ -29,7 +29,10 @@ class Row(Record):
 
 
 class Package(Record):
-    """A program on the host and the package that brings it, by package manager."""
+    """A program on the host and the package that brings it, by package manager.
+
+    `backend`: the one that needs it, "" when each does.
+    """
 
     program: str
     needed_for: str
@@ -37,6 +40,7 @@ class Package(Record):
     apt: str
     dnf: str
     pacman: str
+    backend: str = ""
 
 
 class Setting(Record):

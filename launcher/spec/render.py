@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from launcher.spec.model import Row, Spec
+    from launcher.spec.model import Package, Row, Spec
 
 BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 # Green is what the sandbox may touch of the host, yellow what it sees, blue its own; absent is dim.
@@ -77,6 +77,10 @@ def _claims(spec: Spec, row: Row, backend: str) -> str:
     return "<br>".join(lines)
 
 
+def _needed(package: Package) -> str:
+    return f"required{f' by {package.backend}' if package.backend else ''}" if package.required else ""
+
+
 def _lists(spec: Spec) -> Iterable[str]:
     yield "### /etc\n\nThese come in, if they are there; passwd, group, hostname and machine-id are made."
     yield _markdown(["row", "paths below /etc"], _gather(spec.etc))
@@ -85,10 +89,7 @@ def _lists(spec: Spec) -> Iterable[str]:
     yield "### Programs on the host"
     yield _markdown(
         ["program", "needed for", "", "apt", "dnf", "pacman"],
-        [
-            [f"`{p.program}`", p.needed_for, "required" if p.required else "", p.apt, p.dnf, p.pacman]
-            for p in spec.packages
-        ],
+        [[f"`{p.program}`", p.needed_for, _needed(p), p.apt, p.dnf, p.pacman] for p in spec.packages],
     )
     yield "### ~/.claude\n\nRead-only inside, since the host's own claude runs or obeys it:"
     yield _markdown(["name", "why"], [[f"`{s.name}`", s.why] for s in spec.claude_settings])

@@ -4,7 +4,7 @@ ROWS            row → (group, promise, may be left out, on by default, {backen
                 {variant: {backend: (word, means)}}, which holds only what differs)
 ETC             row → paths below /etc that it is served by
 ENVIRONMENT     row → variables (a name, or PREFIX*) that belong to it
-PACKAGES        (program, needed for, required, {package manager: package})
+PACKAGES        (program, needed for, required, {package manager: package}, the one backend or "")
 CLAUDE_SETTINGS (name below ~/.claude, "file" or "dir", content of an empty one, made when missing)
 CLAUDE_PRIVATE  names below ~/.claude that get a tmpfs; CLAUDE_PLANTED: names that must not come into being
 TRIGGERS        (pattern below the project, tool); GIT_TRIGGERS: below a git directory
@@ -839,33 +839,57 @@ ENVIRONMENT: dict[str, tuple[str, ...]] = {
     "gh-token": ("GH_TOKEN", "GITHUB_TOKEN"),
 }
 
-PACKAGES: tuple[tuple[str, str, bool, dict[str, str]], ...] = (
-    ("bwrap", "the sandbox itself", True, {"apt": "bubblewrap", "dnf": "bubblewrap", "pacman": "bubblewrap"}),
-    ("bash", "--shell and the agent's commands", True, {"apt": "bash", "dnf": "bash", "pacman": "bash"}),
+PACKAGES: tuple[tuple[str, str, bool, dict[str, str], str], ...] = (
+    (
+        "bwrap",
+        "the sandbox itself",
+        True,
+        {"apt": "bubblewrap", "dnf": "bubblewrap", "pacman": "bubblewrap"},
+        "",
+    ),
+    (
+        "systemd-nspawn",
+        "the container",
+        True,
+        {"apt": "systemd-container", "dnf": "systemd-container", "pacman": "systemd"},
+        "container",
+    ),
+    (
+        "setpriv",
+        "the way from root to the user",
+        True,
+        {"apt": "util-linux", "dnf": "util-linux", "pacman": "util-linux"},
+        "container",
+    ),
+    ("bash", "--shell and the agent's commands", True, {"apt": "bash", "dnf": "bash", "pacman": "bash"}, ""),
     (
         "setsid",
         "a terminal of the sandbox's own",
         True,
         {"apt": "util-linux", "dnf": "util-linux", "pacman": "util-linux"},
+        "",
     ),
     (
         "git",
         "worktrees and submodules, and the agent's commits",
         False,
         {"apt": "git", "dnf": "git", "pacman": "git"},
+        "",
     ),
     (
         "xdg-dbus-proxy",
         "the rows dbus-session and dbus-system",
         False,
         {"apt": "xdg-dbus-proxy", "dnf": "xdg-dbus-proxy", "pacman": "xdg-dbus-proxy"},
+        "",
     ),
-    ("tmux", "--tmux", False, {"apt": "tmux", "dnf": "tmux", "pacman": "tmux"}),
+    ("tmux", "--tmux", False, {"apt": "tmux", "dnf": "tmux", "pacman": "tmux"}, ""),
     (
         "npm",
         "installing Claude Code, when no claude is on PATH",
         False,
         {"apt": "npm", "dnf": "nodejs-npm", "pacman": "npm"},
+        "",
     ),
 )
 

@@ -1,0 +1,85 @@
+"""A cgroup of the sandbox's own: nspawn makes others in the one that it is started in, and leaves them."""
+
+from __future__ import annotations
+
+import os
+
+from launcher.run.mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from launcher.run.mounts import Kernel
+
+MOUNTED = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")  # cgroups(7); the second one where version 1 is, too
+
+
+def unified() -> str:
+    """Where version 2 is mounted, or ""."""
+    return next((path for path in MOUNTED if os.path.exists(f"{path}/cgroup.procs")), "")
+
+
+def path(name: str) -> str:
+    """Where the cgroup of that name is, below our own; "" where there is no version 2."""
+    base = unified()
+    return f"{base}{_own()}/{name}" if base else ""
+
+
+def make(name: str) -> None:
+    """Make it, and go into it. Where that cannot be, nspawn uses the one that we are in."""
+    made = path(name)
+    if made:
+        try:
+            os.mkdir(made)
+            _enter(made)
+        except OSError:
+            _rmdir(made)
+
+
+def remove(name: str) -> None:
+    """Leave it if we are in it, and remove it with what nspawn has made in it."""
+    own = _own()
+    inside = os.path.basename(own) == name
+    made = unified() + (own if inside else f"{own}/{name}")
+    try:
+        if inside:
+            _enter(os.path.dirname(made))
+        for entry in os.scandir(made):
+            if entry.is_dir(follow_symlinks=False):
+                _rmdir(entry.path)
+    except OSError:
+        pass  # it is not there
+    _rmdir(made)
+
+
+def sweep(prefix: str) -> None:
+    """Remove those of processes that are gone."""
+    base = os.path.dirname(path(prefix))
+    for name in os.listdir(base) if base else ():
+        maker = name[len(prefix) :].partition("-")[0]
+        if name.startswith(prefix) and maker.isdecimal() and not os.path.exists(f"/proc/{maker}"):
+            remove(name)
+
+
+def hide_others(kernel: Kernel) -> None:
+    """Where versions 1 and 2 are mixed, version 2 alone: nspawn would mount each of the others inside."""
+    if unified() == MOUNTED[1]:
+        kernel.mount("cgroup2", MOUNTED[0], flags=MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+
+def _own() -> str:
+    """The cgroup that we are in, "" for the root."""
+    with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+        own = next((line[3:].rstrip("\n") for line in file if line.startswith("0::")), "/")
+    return "" if own == "/" else own
+
+
+def _enter(group: str) -> None:
+    with open(f"{group}/cgroup.procs", "w", encoding="ascii") as file:
+        file.write("0")
+
+
+def _rmdir(path: str) -> None:
+    try:
+        os.rmdir(path)
+    except OSError:
+        return

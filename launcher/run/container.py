@@ -1,0 +1,209 @@
+"""What only root can do for a container: its mounts, its namespaces, its cgroup, and its end.
+
+    launcher     the user's own rights, and root's in reserve (saved set-user-ID) for a keeper's sake
+    └─ keeper    root; waits for the end of either side, then removes the cgroup and the directory
+       └─ systemd-nspawn   process 1 of a PID namespace: whoever kills it, all below it go along
+
+What belongs to the user is opened with the user's rights, following no symlink (its path was resolved when
+it was planned, so one that is there now was put there since), and mounted by that descriptor: root looks at
+no path that a user or a former agent could have changed. Mount points are made in file systems of our own
+alone.
+"""
+
+from __future__ import annotations
+
+import os
+
+from launcher.run.mounts import (
+    AT_FDCWD,
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_RDONLY,
+    MS_NODEV,
+    MS_NOSUID,
+    RESOLVE_IN_ROOT,
+    RESOLVE_NO_MAGICLINKS,
+    RESOLVE_NO_SYMLINKS,
+    Kernel,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from launcher.backends.base import Root
+    from launcher.plan.model import Mount
+
+O_PATH = 0o10000000
+
+
+class Builder:
+    """Builds a Root at `place`, in the mount namespace that it is called in."""
+
+    def __init__(self, root: Root, place: str, terminal: str) -> None:
+        self.kernel = Kernel()
+        self._root = root
+        self._place = place
+        self._terminal = terminal
+        self._ours: set[int] = set()  # devices of the file systems that we have made
+
+    def build(self) -> None:
+        """All mounts of the Root, in order. Raises OSError, with the path that it is about."""
+        self._cover()
+        sources = self._opened()
+        self._tmpfs(self._place, "mode=0755")
+        self._top = os.open(self._place, O_PATH | os.O_CLOEXEC)
+        self._own(os.dup(self._top))
+        inner = self._point(self._root.inner, directory=True)
+        self._tmpfs(f"/proc/self/fd/{inner}", "mode=0755")
+        os.close(inner)
+        self._own(self._resolve(self._root.inner))
+        for mount in self._root.mounts:
+            self._make(mount, sources)
+        for descriptor in (*sources.values(), self._top):
+            os.close(descriptor)
+
+    def _cover(self) -> None:
+        for source, link in self._root.covers:
+            with as_user(self._root):
+                file = self._open(source)
+                at = self.kernel.openat2(AT_FDCWD, link, O_PATH | os.O_NOFOLLOW, RESOLVE_NO_SYMLINKS)
+            tree = self.kernel.clone(file, source)
+            self.kernel.attach(tree, at, link)
+            for descriptor in (tree, at, file):
+                os.close(descriptor)
+
+    def _opened(self) -> dict[str, int]:
+        """A descriptor for each source, opened by the user."""
+        found: dict[str, int] = {}
+        with as_user(self._root):
+            for mount in self._root.mounts:
+                if mount.kind == "bind" and mount.source not in found:
+                    found[mount.source] = self._open(mount.source)
+        return found
+
+    def _open(self, source: str) -> int:
+        path = source.replace("{terminal}", self._terminal)
+        resolve = RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS
+        try:
+            return self.kernel.openat2(AT_FDCWD, path, O_PATH, resolve)
+        except OSError as error:
+            # As bubblewrap says it: launcher/diagnosis.py knows what became of it.
+            raise OSError(error.errno, f"Can't find source path {source}: {error.strerror}") from error
+
+    def _make(self, mount: Mount, sources: dict[str, int]) -> None:
+        if mount.kind == "symlink":
+            parent, name = self._parent(mount.target)
+            os.symlink(mount.source, name, dir_fd=parent)
+            os.close(parent)
+        elif mount.kind in ("dir", "dev", "proc"):
+            at = self._point(mount.target, directory=True)
+            if mount.perms:
+                os.chmod(f"/proc/self/fd/{at}", mount.perms)
+            os.close(at)
+        elif mount.kind == "tmpfs":
+            at = self._point(mount.target, directory=True)
+            owner = f"uid={self._root.uid},gid={self._root.gid}"
+            self._tmpfs(f"/proc/self/fd/{at}", f"mode={mount.perms or 0o755:04o},{owner}")
+            os.close(at)
+            self._own(self._resolve(mount.target))
+        elif mount.kind == "data":
+            self._file(mount)
+        else:
+            self._bind(mount, sources[mount.source])
+
+    def _bind(self, mount: Mount, source: int) -> None:
+        attributes = MOUNT_ATTR_NOSUID
+        attributes |= MOUNT_ATTR_RDONLY if mount.mode == "ro" else 0
+        attributes |= MOUNT_ATTR_NODEV if mount.mode != "dev" else 0
+        tree = self.kernel.clone(source, mount.source, attributes=attributes)
+        at = self._point(mount.target, directory=is_directory(source))
+        self.kernel.attach(tree, at, mount.target)
+        os.close(tree)
+        os.close(at)
+
+    def _file(self, mount: Mount) -> None:
+        """A file with content of ours, the user's; read-only where all around it is."""
+        parent, name = self._parent(mount.target)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        file = os.open(name, flags, mount.perms or 0o600, dir_fd=parent)
+        view = memoryview(mount.content)
+        while view:
+            view = view[os.write(file, view) :]
+        os.fchmod(file, mount.perms or 0o600)
+        os.fchown(file, self._root.uid, self._root.gid)
+        os.close(file)
+        if mount.mode == "ro":
+            at = os.open(name, O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+            tree = self.kernel.clone(at, name, attributes=MOUNT_ATTR_RDONLY)
+            self.kernel.attach(tree, at, name)
+            os.close(tree)
+            os.close(at)
+        os.close(parent)
+
+    def _tmpfs(self, target: str, options: str) -> None:
+        self.kernel.mount("tmpfs", target, flags=MS_NOSUID | MS_NODEV, options=options)
+
+    def _own(self, descriptor: int) -> None:
+        self._ours.add(os.fstat(descriptor).st_dev)
+        os.close(descriptor)
+
+    def _point(self, target: str, *, directory: bool) -> int:
+        """A descriptor of the mount point at `target`; made when it is not there and its parent is ours."""
+        try:
+            return self._resolve(target)
+        except FileNotFoundError:
+            pass
+        parent, name = self._parent(target)
+        try:
+            if directory:
+                os.mkdir(name, 0o755, dir_fd=parent)
+            else:
+                os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=parent))
+            made = os.open(name, O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+            os.chown(f"/proc/self/fd/{made}", os.fstat(parent).st_uid, os.fstat(parent).st_gid)
+            return made
+        finally:
+            os.close(parent)
+
+    def _parent(self, target: str) -> tuple[int, str]:
+        """The directory that `target` is to be made in, known to be ours, and the name in it."""
+        directory, _, name = target.rpartition("/")
+        parent = self._point(directory, directory=True) if directory else os.dup(self._top)
+        if os.fstat(parent).st_dev not in self._ours:
+            os.close(parent)
+            shown = target.removeprefix(self._root.inner)
+            raise OSError(2, f"Can't find source path {shown}: No such file or directory")
+        return parent, name
+
+    def _resolve(self, target: str) -> int:
+        """What is at `target`; symlinks lead where they would lead inside."""
+        resolve = RESOLVE_NO_MAGICLINKS | RESOLVE_IN_ROOT
+        inner = self._root.inner
+        if not target.startswith(inner + "/"):
+            return self.kernel.openat2(self._top, target, O_PATH, resolve)
+        root = self.kernel.openat2(self._top, inner, O_PATH, resolve)
+        try:
+            return self.kernel.openat2(root, target[len(inner) :], O_PATH, resolve)
+        finally:
+            os.close(root)
+
+
+class as_user:
+    """The user's rights to files, for root; by hand, contextlib costs more than all it does."""
+
+    def __init__(self, root: Root) -> None:
+        self._root = root
+
+    def __enter__(self) -> None:
+        os.setgroups(self._root.groups)
+        os.setegid(self._root.gid)
+        os.seteuid(self._root.uid)
+
+    def __exit__(self, *_: object) -> None:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups([])
+
+
+def is_directory(descriptor: int) -> bool:
+    """Whether an O_PATH descriptor stands for a directory."""
+    return os.fstat(descriptor).st_mode & 0o170000 == 0o040000

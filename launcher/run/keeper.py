@@ -1,0 +1,200 @@
+"""The one process of ours that stays root: it starts a container, waits for its end or ours, and tidies up.
+
+The launcher holds a pipe's other end: end of file says that it is gone, or wants an end, whatever killed it.
+The container is process 1 of a PID namespace and dies with the keeper; so nothing outlives any of the three.
+"""
+
+from __future__ import annotations
+
+import os
+
+from launcher.run import cgroup
+from launcher.run.container import Builder
+from launcher.run.mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_REC, Kernel
+from launcher.run.runtime import remove, sweep
+from launcher.run.spawn import cleared, passed_on, readied, without_others
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from collections.abc import Mapping
+
+    from launcher.backends.base import Root
+else:
+    import _signal
+
+CLONE_NEWNS, CLONE_NEWPID = 0x20000, 0x20000000
+PR_SET_PDEATHSIG = 1
+PREFIX = "/tmp/claude-nspawn."
+DIRECTORY = "{directory}"
+
+
+def keep(
+    root: Root,
+    argv: tuple[str, ...],
+    environment: Mapping[str, str],
+    *,
+    stdio: tuple[int, int, int],
+    passed: tuple[int, ...],
+    terminal: str,
+    life: int,
+    place: str,
+) -> None:
+    """Run the container to its end, in a process forked for it; never returns.
+
+    `argv` with {directory} for the root's name; `passed`: what it finds as 3 and upwards, before the status
+    pipe of ours, which is the third of them (see backends/container.py). `terminal`: a path, or "". `place`:
+    the directory that is made for it.
+    """
+    status = 125
+    try:
+        become_root()
+        os.umask(0o022)
+        os.setsid()
+        os.dup2(stdio[2], 2)
+        without_others((*stdio, *passed, life))
+        sweep(PREFIX)
+        cgroup.sweep(os.path.basename(PREFIX))
+        os.mkdir(place, 0o700)
+        lock = locked(place)
+        told, tell = os.pipe()
+        passed = (*passed[:2], tell, *passed[2:])
+        cgroup.make(os.path.basename(place))
+        container = start(root, argv, environment, place=place, stdio=stdio, passed=passed, terminal=terminal)
+        for number in passed:
+            os.close(number)
+        status = attend(container, told, life)
+        os.close(lock)
+    except BaseException as error:  # noqa: BLE001  (nothing may escape into the code of who forked us)
+        os.write(2, f"{error}\n".encode("utf-8", "surrogateescape"))
+    finally:
+        tidy(place)
+        os._exit(status)
+
+
+def name_place() -> str:
+    """A path for the next container's directory, with the number of the process that asks in it."""
+    return f"{PREFIX}{os.getpid()}-{os.urandom(3).hex()}"
+
+
+def tidy(place: str) -> None:
+    """Remove what a container has left: its directory and its cgroup."""
+    cgroup.remove(os.path.basename(place))
+    remove(place)
+
+
+def tidy_for(place: str) -> None:
+    """Do it for a keeper that was killed, in a process that takes the root that we have in reserve."""
+    if not os.path.exists(place) and not os.path.exists(cgroup.path(os.path.basename(place))):
+        return
+    child = os.fork()
+    if child == 0:
+        try:
+            become_root()
+            tidy(place)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+
+def become_root() -> None:
+    """All ids root's, no groups; from a saved set-user-ID of 0."""
+    os.setresuid(0, 0, 0)
+    os.setgroups([])
+    os.setresgid(0, 0, 0)
+
+
+def locked(place: str) -> int:
+    """A descriptor that says that `place` is in use."""
+    import fcntl
+
+    number = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    fcntl.flock(number, fcntl.LOCK_EX)
+    return number
+
+
+def start(
+    root: Root,
+    argv: tuple[str, ...],
+    environment: Mapping[str, str],
+    *,
+    place: str,
+    stdio: tuple[int, int, int],
+    passed: tuple[int, ...],
+    terminal: str,
+) -> int:
+    """The container's process, in PID and mount namespaces of its own."""
+    kernel = Kernel()
+    alive, ours = os.pipe()  # readable to the end once we are dead
+    kernel.unshare(CLONE_NEWPID)  # of children alone
+    child = os.fork()
+    if child:
+        os.close(alive)
+        return child
+    try:
+        os.close(ours)
+        kernel.unshare(CLONE_NEWNS)
+        kernel.mount("", "/", flags=MS_REC | MS_PRIVATE)
+        kernel.mount("proc", "/proc", flags=MS_NOSUID | MS_NODEV | MS_NOEXEC)
+        Builder(root, place, terminal).build()
+        # What nspawn leaves in /run would stay there.
+        kernel.mount("tmpfs", "/run", flags=MS_NOSUID | MS_NODEV, options="mode=0755")
+        cgroup.hide_others(kernel)
+        # Only now: the kernel forgets it when a process gets other credentials.
+        kernel.prctl(PR_SET_PDEATHSIG, int(_signal.SIGKILL))
+        if gone(alive):
+            os._exit(125)
+        cleared()
+        passed_on(stdio, passed)
+        name = os.path.basename(place).replace("claude-nspawn.", "claude-sandbox-")
+        words = (w.replace(f"--directory={DIRECTORY}", f"--directory={place}") for w in argv)
+        listen = {"LISTEN_FDS": str(len(passed)), "LISTEN_PID": "1"}
+        readied()
+        os.execve(argv[0], [w.replace(DIRECTORY, name) for w in words], {**environment, **listen})
+    except BaseException as error:  # noqa: BLE001
+        said = error.strerror if isinstance(error, OSError) and error.filename is None else error
+        os.write(2, f"{said}\n".encode("utf-8", "surrogateescape"))
+    finally:
+        os._exit(125)
+
+
+def gone(alive: int) -> bool:
+    """Whether the other end of a pipe is closed."""
+    import select
+
+    poll = select.poll()
+    poll.register(alive, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def attend(container: int, told: int, life: int) -> int:
+    """Wait for the container's end, or bring it about when `life` ends; give the agent's exit status.
+
+    nspawn's own says less: it takes 133 for a wish to boot again. bwrap writes it to `told`, as JSON.
+    """
+    import select
+
+    handle = os.pidfd_open(container)
+    poll = select.poll()
+    for descriptor in (handle, life):
+        poll.register(descriptor, select.POLLIN)
+    if handle not in dict(poll.poll()):
+        os.kill(container, _signal.SIGKILL)
+    _, ended = os.waitpid(container, 0)
+    code = os.waitstatus_to_exitcode(ended)
+    return exit_code(drained(told), 128 - code if code < 0 else code)
+
+
+def drained(descriptor: int) -> bytes:
+    """All that was written to a pipe; every writer has ended."""
+    text = b""
+    while chunk := os.read(descriptor, 4096):
+        text += chunk
+    return text
+
+
+def exit_code(text: bytes, otherwise: int) -> int:
+    """The number behind "exit-code" in what bwrap's --json-status-fd gave, or `otherwise`."""
+    _, found, rest = text.rpartition(b'"exit-code":')
+    digits = rest.strip(b" }\n\r\t")
+    return int(digits) if found and digits.isdigit() else otherwise
