@@ -24,7 +24,7 @@ def _rest() -> tuple[str, ...]:
     positional=["backend", "project"],
     auto_shortflags=False,
     help={
-        "backend": "bubblewrap (container and vm are to come)",
+        "backend": "bubblewrap or container (vm is to come)",
         "project": "the directory that the agent works on",
         "shell": "bash instead of the agent",
         "flags": "more flags for the launcher, as one word: --flags='--no-network --tmux'",
@@ -51,7 +51,7 @@ def run(
 @task(
     auto_shortflags=False,
     help={
-        "backend": "bubblewrap (container and vm are to come)",
+        "backend": "bubblewrap or container (vm is to come)",
         "yes": "install without asking, for scripts",
     },
 )

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import floor, peers, stages, terminal, timing
+from bench import container, floor, peers, stages, terminal, timing
 from launcher.errors import HostError
 from tooling import backends, ordinary, prepare
 from tooling.report import say
@@ -76,7 +76,8 @@ def run(*, runs: int, as_json: bool, yes: bool) -> int:
     if os.geteuid() == 0:
         switches = [*(["--json"] if as_json else []), *(["--yes"] if yes else [])]
         return ordinary.go_on(ROOT, ["bench", "launch", f"--runs={runs}", *switches], yes=yes)
-    prepare.prepare(backends.find("bubblewrap"), yes=yes, optional=False, needs_agent=False)
+    for name in ("bubblewrap", "container"):
+        prepare.prepare(backends.find(name), yes=yes, optional=False, needs_agent=False)
     others = peers.find_or_install(yes=yes, retry="invoke bench launch --yes")
     with desk() as where:
         report = measure(where, others, runs=runs)
@@ -112,6 +113,11 @@ def measure(where: Desk, others: peers.Peers, *, runs: int) -> Report:
     start = ["--shell", str(where.project), "-c", "true"]
     with chdir(where.project):
         times = _starts(where, others, program, start, runs=runs)
+    say(f"{runs} starts of a container, by root…")
+    rooted = container.measured(
+        str(Path(sys.prefix) / "bin/claude-sandbox-container"), str(where.project), runs, where.environment
+    )
+    times |= rooted
     say("the stages of a start…")
     parts = _parts(where, start, times, runs=min(runs, 15))
     say(f"{OUTPUT_BYTES / 1e6:.0f} MB to a terminal…")
@@ -128,6 +134,19 @@ def measure(where: Desk, others: peers.Peers, *, runs: int) -> Report:
             _ratio("start: ours / (python3 + raw bwrap)", [ours], floor_of, limit=1.6),
             _ratio("start: ours / firejail", [ours], [times["firejail"]], limit=1, strict=True),
             _ratio("start: ours / sandbox-runtime", [ours], [times["sandbox-runtime"]], limit=1, strict=True),
+            _ratio(
+                "container: ours / (python3 + raw nspawn)",
+                [rooted[container.OURS]],
+                [rooted[container.BARE], rooted[container.RAW]],
+                limit=1.1,
+            ),
+            _ratio(
+                f"container: {container.CROWD} at once / one",
+                [rooted[container.CROWDED]],
+                [rooted[container.OURS]],
+                limit=3,
+                strict=True,
+            ),
             _ratio("output: ours / no sandbox", [output["with us"]], [output["without us"]], limit=1.4),
             Measure(
                 name="memory of the launcher meanwhile", value=_launchers_mib(held), limit=15, unit=" MB"

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
+from hypothesis.configuration import set_hypothesis_home_dir
+
+if os.geteuid() == 0:
+    # In the checkout, its owner's tests could not write what root's have made.
+    set_hypothesis_home_dir(Path.home() / ".cache/hypothesis")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

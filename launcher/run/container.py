@@ -55,10 +55,11 @@ class Builder:
         inner = self._point(self._root.inner, directory=True)
         self._tmpfs(f"/proc/self/fd/{inner}", "mode=0755")
         os.close(inner)
-        self._own(self._resolve(self._root.inner))
+        self._inner = self._resolve(self._root.inner)
+        self._own(os.dup(self._inner))
         for mount in self._root.mounts:
             self._make(mount, sources)
-        for descriptor in (*sources.values(), self._top):
+        for descriptor in (*sources.values(), self._inner, self._top):
             os.close(descriptor)
 
     def _cover(self) -> None:
@@ -180,11 +181,7 @@ class Builder:
         inner = self._root.inner
         if not target.startswith(inner + "/"):
             return self.kernel.openat2(self._top, target, O_PATH, resolve)
-        root = self.kernel.openat2(self._top, inner, O_PATH, resolve)
-        try:
-            return self.kernel.openat2(root, target[len(inner) :], O_PATH, resolve)
-        finally:
-            os.close(root)
+        return self.kernel.openat2(self._inner, target[len(inner) :], O_PATH, resolve)
 
 
 class as_user:

@@ -28,10 +28,11 @@ class Kernel:
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
+        self._how, self._attr = ctypes.c_uint64 * 3, ctypes.c_uint64 * 4  # struct open_how, mount_attr
 
     def openat2(self, directory: int, path: str, flags: int, resolve: int) -> int:
         """Open `path`, seen from the descriptor `directory`, as openat2(2)'s RESOLVE_ flags allow."""
-        how = (ctypes.c_uint64 * 3)(flags | os.O_CLOEXEC, 0, resolve)
+        how = self._how(flags | os.O_CLOEXEC, 0, resolve)
         return self._call(
             self._libc.syscall, path, SYS_OPENAT2, directory, os.fsencode(path), how, ctypes.sizeof(how)
         )
@@ -47,7 +48,7 @@ class Kernel:
         self, mount: int, what: str, *, attributes: int, clear: int = 0, recursive: bool
     ) -> None:
         """Set and clear MOUNT_ATTR_ flags of a mount, and cut it off from events elsewhere."""
-        attr = (ctypes.c_uint64 * 4)(attributes, clear, MS_PRIVATE, 0)
+        attr = self._attr(attributes, clear, MS_PRIVATE, 0)
         flags = ctypes.c_uint(AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0))
         self._call(self._libc.syscall, what, SYS_MOUNT_SETATTR, mount, b"", flags, attr, ctypes.sizeof(attr))
 

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher.errors import UserError
-from launcher.flags import FLAGS, help_text, parse
+from launcher.flags import FLAGS, help_text, known, parse
 from launcher.request import Request, Share
+from launcher.spec.table import BACKENDS
 from launcher.untrusted import printable
 
 
@@ -87,7 +88,10 @@ def test_a_mistake_is_named_with_its_mend(words: list[str], what: str, hint: str
 def test_the_help_names_every_flag() -> None:
     text = help_text("claude-sandbox", "bubblewrap")
 
-    assert all(flag.name in text and flag.help in text for flag in FLAGS)
+    assert all(flag.name in text and flag.help in text for flag in known("bubblewrap"))
+    assert {f.name for f in FLAGS} == {f.name for backend in BACKENDS for f in known(backend)}
+    assert "--user" not in text
+    assert "--user" in help_text("claude-sandbox-container", "container")
     assert max(map(len, text.splitlines())) <= 110
 
 

@@ -58,7 +58,7 @@ class Desk:
         for number in (signal.SIGTERM, signal.SIGKILL):
             for holder in (left := self.holders()):
                 os.kill(holder, number)
-            deadline = time.monotonic() + 5
+            deadline = time.monotonic() + 20
             while self.holders() and time.monotonic() < deadline:
                 time.sleep(0.02)
             assert number == signal.SIGTERM or not left, "SIGTERM did not end a session"
