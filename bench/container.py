@@ -23,12 +23,8 @@ from launcher.errors import HostError
 ROOT = Path(__file__).parent.parent
 CROWD = 8
 PYTHON = "/usr/bin/python3"
-BARE, RAW, OURS, CROWDED = (
-    "root: python3 -I -c pass",
-    "root: raw nspawn",
-    "root: ours",
-    f"root: {CROWD} at once",
-)
+BARE, RAW, OURS = "root: python3 -I -c pass", "root: raw nspawn", "root: ours"
+CROWDED = f"root: {CROWD} at once"
 LINKS = ("bin", "sbin", "lib", "lib64")
 
 

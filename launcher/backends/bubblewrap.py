@@ -91,3 +91,5 @@ def _mount(mount: Mount, data: list[tuple[str, bytes]], *, shielded: bool) -> li
             return ["--dev", mount.target]
         case "proc":
             return ["--proc", mount.target]
+        case "devpts":
+            return []  # --dev brings one

@@ -1,7 +1,7 @@
 """systemd-nspawn: a container through sudo, for hosts that let nobody else make namespaces.
 
     systemd-nspawn   the namespaces; its root directory is a stub, the sandbox's own root lies in it
-    └─ bwrap         makes that one the root, with /proc and /dev of its own, and loads the system call filter
+    └─ bwrap         makes that one the root, with a /proc of its own, and loads the system call filter
        └─ setpriv    from root to the user, without a capability in any set
           └─ the inner stage, as in every backend
 
@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 INNER = "/sandbox"
 LATE = "/late"
-BOOT_ID = "/proc/sys/kernel/random/boot_id"
+BOOT_ID = "/proc/sys/kernel/random/boot_id"  # nspawn hides it behind one of its own
+NODES = ("null", "zero", "full", "random", "urandom", "tty")
+LINKS = (
+    ("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"), ("core", "/proc/kcore"), ("ptmx", "pts/ptmx"),
+)  # fmt: skip
 FIRST = 3  # sd_listen_fds(3): the first descriptor that is passed on
 DIRECTORY = "{directory}"  # stands for the root's directory, which the run makes
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -40,13 +45,13 @@ def weaker(_host: Host) -> tuple[str, ...]:
 
 def render(plan: Plan, host: Host, *, tty: bool) -> Launch:
     """The systemd-nspawn command line (systemd-nspawn(1)), and the root that it starts from. Pure."""
-    mounts, options = [], []
+    mounts: list[Mount] = []
+    options: list[str] = []
     writable = tuple(f"{m.target}/" for m in plan.mounts if m.kind == "tmpfs" or m.mode == "rw")
-    for mount in plan.mounts:
-        if mount.kind in ("dev", "proc"):
-            mounts.append(mount.replace(target=INNER + mount.target))
-            options += [f"--{mount.kind}", mount.target]
-        elif mount.target.startswith(("/dev/", "/proc/")):
+    for mount in (*plan.mounts, Mount(kind="bind", source=BOOT_ID, target=BOOT_ID)):
+        if mount.kind == "dev":
+            mounts += (m.replace(target=INNER + m.target) for m in _dev(mount.target, tty=tty))
+        elif mount.target.startswith("/proc/"):
             late = f"{LATE}/{len(options)}"
             mounts.append(mount.replace(target=late))
             options += ["--dev-bind" if mount.mode == "dev" else "--bind", late, mount.target]
@@ -54,14 +59,6 @@ def render(plan: Plan, host: Host, *, tty: bool) -> Launch:
             shielded = not mount.target.startswith(writable)
             mode = "rw" if mount.kind == "data" and shielded else mount.mode
             mounts.append(mount.replace(target=INNER + mount.target, mode=mode))
-    if tty:
-        mounts.append(Mount(kind="bind", source=TERMINAL, target=f"{LATE}/console", mode="dev"))
-        options += ["--dev-bind", f"{LATE}/console", "/dev/console"]
-    mounts.append(Mount(kind="tmpfs", target=f"{LATE}/shm", perms=0o1777))
-    # nspawn hides it behind one of its own; it tells which kernel this is.
-    mounts.append(Mount(kind="bind", source=BOOT_ID, target=f"{LATE}/boot_id", mode="ro"))
-    options += ["--ro-bind", f"{LATE}/boot_id", BOOT_ID]
-    options += ["--bind", f"{LATE}/shm", "/dev/shm", "--remount-ro", "/"]
     filtered = bytes.fromhex(FILTERS[host.machine, plan.userns])
     data = (("seccomp", filtered), ("bwrap", _bwrap(plan, options)))
     inherited = ",".join(f"+{capability}" for capability in ("sys_admin", *KEPT))
@@ -79,8 +76,7 @@ def render(plan: Plan, host: Host, *, tty: bool) -> Launch:
             "/usr/bin/setpriv", f"--reuid={plan.identity.uid}", f"--regid={plan.identity.gid}",
             f"--groups={groups}" if groups else "--clear-groups",
             "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--",
-            "/usr/bin/env", "-C", plan.cwd,
-            *inner(plan.command, tty=tty),
+            *inner(plan.command, tty=tty, cwd=plan.cwd),
         ),
         # Its own filter would be loaded before ours, and compiled at each start.
         environment=(("PATH", PATH), ("SYSTEMD_SECCOMP", "0")),
@@ -102,7 +98,7 @@ def _bwrap(plan: Plan, options: list[str]) -> bytes:
     words = [
         # Once more: those of nspawn's processes that stay root would be seen inside.
         "--unshare-pid",
-        "--bind", INNER, "/", *options,
+        "--dev-bind", INNER, "/", "--proc", "/proc", *options, "--remount-ro", "/",
         "--seccomp", str(FIRST), "--json-status-fd", str(FIRST + 2),
         "--die-with-parent", "--new-session", "--cap-drop", "ALL",
         *(word for capability in KEPT for word in ("--cap-add", f"CAP_{capability.upper()}")),
@@ -110,6 +106,19 @@ def _bwrap(plan: Plan, options: list[str]) -> bytes:
         *(word for name, value in plan.environment for word in ("--setenv", name, value)),
     ]  # fmt: skip
     return b"".join(word.encode("utf-8", "surrogateescape") + b"\0" for word in words)
+
+
+def _dev(at: str, *, tty: bool) -> tuple[Mount, ...]:
+    """A minimal /dev, as bwrap makes it (where it takes a look at all mounts for each node)."""
+    console = (Mount(kind="bind", source=TERMINAL, target=f"{at}/console", mode="dev"),) if tty else ()
+    return (
+        Mount(kind="tmpfs", target=at, perms=0o755),
+        *(Mount(kind="bind", source=f"/dev/{n}", target=f"{at}/{n}", mode="dev") for n in NODES),
+        *(Mount(kind="symlink", source=to, target=f"{at}/{name}") for name, to in LINKS),
+        Mount(kind="devpts", target=f"{at}/pts"),
+        Mount(kind="tmpfs", target=f"{at}/shm", perms=0o1777),
+        *console,
+    )
 
 
 def _stub(plan: Plan) -> tuple[Mount, ...]:

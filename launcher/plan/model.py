@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal
 
-    Kind = Literal["bind", "data", "tmpfs", "dir", "symlink", "dev", "proc"]
+    Kind = Literal["bind", "data", "tmpfs", "dir", "symlink", "dev", "proc", "devpts"]
     Mode = Literal["ro", "rw", "dev"]
 
 
@@ -20,6 +20,7 @@ class Mount(Record):
     data      `content`, staged, owned by the user  ro, perms
     symlink   what the link says                    -
     tmpfs, dir, dev (a minimal /dev), proc          perms
+    devpts  an instance of its own
     """
 
     kind: Kind

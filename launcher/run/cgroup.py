@@ -24,30 +24,27 @@ def path(name: str) -> str:
     return f"{base}{_own()}/{name}" if base else ""
 
 
-def make(name: str) -> None:
-    """Make it, and go into it. Where that cannot be, nspawn uses the one that we are in."""
+def opened(name: str) -> int:
+    """Make it, for a child to start in; its descriptor, or -1: nspawn then uses the one that we are in."""
     made = path(name)
-    if made:
-        try:
-            os.mkdir(made)
-            _enter(made)
-        except OSError:
-            _rmdir(made)
+    if not made:
+        return -1
+    try:
+        os.mkdir(made)
+        return os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return -1
 
 
 def remove(name: str) -> None:
-    """Leave it if we are in it, and remove it with what nspawn has made in it."""
-    own = _own()
-    inside = os.path.basename(own) == name
-    made = unified() + (own if inside else f"{own}/{name}")
+    """Remove it with what nspawn has made in it; once all that was in it has ended."""
+    made = path(name)
     try:
-        if inside:
-            _enter(os.path.dirname(made))
-        for entry in os.scandir(made):
+        for entry in os.scandir(made) if made else ():
             if entry.is_dir(follow_symlinks=False):
                 _rmdir(entry.path)
     except OSError:
-        pass  # it is not there
+        return  # it is not there
     _rmdir(made)
 
 
@@ -71,11 +68,6 @@ def _own() -> str:
     with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as file:
         own = next((line[3:].rstrip("\n") for line in file if line.startswith("0::")), "/")
     return "" if own == "/" else own
-
-
-def _enter(group: str) -> None:
-    with open(f"{group}/cgroup.procs", "w", encoding="ascii") as file:
-        file.write("0")
 
 
 def _rmdir(path: str) -> None:

@@ -20,6 +20,7 @@ from launcher.run.mounts import (
     MOUNT_ATTR_NOSUID,
     MOUNT_ATTR_RDONLY,
     MS_NODEV,
+    MS_NOEXEC,
     MS_NOSUID,
     RESOLVE_IN_ROOT,
     RESOLVE_NO_MAGICLINKS,
@@ -95,7 +96,7 @@ class Builder:
             parent, name = self._parent(mount.target)
             os.symlink(mount.source, name, dir_fd=parent)
             os.close(parent)
-        elif mount.kind in ("dir", "dev", "proc"):
+        elif mount.kind in ("dir", "proc"):
             at = self._point(mount.target, directory=True)
             if mount.perms:
                 os.chmod(f"/proc/self/fd/{at}", mount.perms)
@@ -106,6 +107,11 @@ class Builder:
             self._tmpfs(f"/proc/self/fd/{at}", f"mode={mount.perms or 0o755:04o},{owner}")
             os.close(at)
             self._own(self._resolve(mount.target))
+        elif mount.kind == "devpts":
+            at = self._point(mount.target, directory=True)
+            flags, options = MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620"
+            self.kernel.mount("devpts", f"/proc/self/fd/{at}", flags=flags, options=options)
+            os.close(at)
         elif mount.kind == "data":
             self._file(mount)
         else:

@@ -80,12 +80,18 @@ exit "$_status"
 CONTROL, STDERR, TERMINAL = "{control}", "{stderr}", "{terminal}"
 
 
-def command(agent: tuple[str, ...], *, tty: bool) -> tuple[str, ...]:
+# Before the stage, for a backend that cannot go to the directory itself.
+GO_TO = 'cd -- "$4" || exit 125; set -- "${@:1:3}" "${@:5}"\n'
+
+
+def command(agent: tuple[str, ...], *, tty: bool, cwd: str = "") -> tuple[str, ...]:
     """What a backend puts at the end of its argv to have `agent` started by the stage.
 
     `tty`: one of the launcher's descriptors 0 to 2 is a terminal. Without it the stage becomes the agent;
     with it the stage
     stays as the leader of a session of its own (backends that can should make it one: it then needs no
-    `setsid`).
+    `setsid`). `cwd`: the directory to start in, when the backend leaves that to the stage.
     """
-    return ("bash", "-p", "-c", STAGE, "claude-sandbox", CONTROL, STDERR, TERMINAL if tty else "-", *agent)
+    start = ("bash", "-p", "-c", GO_TO + STAGE if cwd else STAGE, "claude-sandbox")
+    ends = (CONTROL, STDERR, TERMINAL if tty else "-")
+    return (*start, *ends, *((cwd,) if cwd else ()), *agent)

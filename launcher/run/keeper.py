@@ -10,7 +10,17 @@ import os
 
 from launcher.run import cgroup
 from launcher.run.container import Builder
-from launcher.run.mounts import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_REC, Kernel
+from launcher.run.mounts import (
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_PRIVATE,
+    MS_REC,
+    Kernel,
+)
+from launcher.run.process import PLACE
 from launcher.run.runtime import remove, sweep
 from launcher.run.spawn import cleared, passed_on, readied, without_others
 
@@ -23,9 +33,7 @@ if TYPE_CHECKING:
 else:
     import _signal
 
-CLONE_NEWNS, CLONE_NEWPID = 0x20000, 0x20000000
 PR_SET_PDEATHSIG = 1
-PREFIX = "/tmp/claude-nspawn."
 DIRECTORY = "{directory}"
 
 
@@ -53,13 +61,12 @@ def keep(
         os.setsid()
         os.dup2(stdio[2], 2)
         without_others((*stdio, *passed, life))
-        sweep(PREFIX)
-        cgroup.sweep(os.path.basename(PREFIX))
+        sweep(PLACE)
+        cgroup.sweep(os.path.basename(PLACE))
         os.mkdir(place, 0o700)
         lock = locked(place)
         told, tell = os.pipe()
         passed = (*passed[:2], tell, *passed[2:])
-        cgroup.make(os.path.basename(place))
         container = start(root, argv, environment, place=place, stdio=stdio, passed=passed, terminal=terminal)
         for number in passed:
             os.close(number)
@@ -72,11 +79,6 @@ def keep(
         os._exit(status)
 
 
-def name_place() -> str:
-    """A path for the next container's directory, with the number of the process that asks in it."""
-    return f"{PREFIX}{os.getpid()}-{os.urandom(3).hex()}"
-
-
 def tidy(place: str) -> None:
     """Remove what a container has left: its directory and its cgroup."""
     cgroup.remove(os.path.basename(place))
@@ -85,8 +87,6 @@ def tidy(place: str) -> None:
 
 def tidy_for(place: str) -> None:
     """Do it for a keeper that was killed, in a process that takes the root that we have in reserve."""
-    if not os.path.exists(place) and not os.path.exists(cgroup.path(os.path.basename(place))):
-        return
     child = os.fork()
     if child == 0:
         try:
@@ -126,14 +126,13 @@ def start(
     """The container's process, in PID and mount namespaces of its own."""
     kernel = Kernel()
     alive, ours = os.pipe()  # readable to the end once we are dead
-    kernel.unshare(CLONE_NEWPID)  # of children alone
-    child = os.fork()
+    group = cgroup.opened(os.path.basename(place))
+    child = kernel.fork(CLONE_NEWPID | CLONE_NEWNS, group)
     if child:
         os.close(alive)
         return child
     try:
         os.close(ours)
-        kernel.unshare(CLONE_NEWNS)
         kernel.mount("", "/", flags=MS_REC | MS_PRIVATE)
         kernel.mount("proc", "/proc", flags=MS_NOSUID | MS_NODEV | MS_NOEXEC)
         Builder(root, place, terminal).build()

@@ -16,6 +16,9 @@ else:
     import _signal
 
 
+PLACE = "/tmp/claude-nspawn."
+
+
 class Process:
     """A child of ours: `pid` to wait for; its exit status is the sandbox's."""
 
@@ -47,9 +50,10 @@ class Kept(Process):
     def close(self) -> None:
         """Let go of the pipe; and tidy up, should the keeper have been killed."""
         self.kill()
-        from launcher.run.keeper import tidy_for
+        if os.path.exists(self._place):
+            from launcher.run.keeper import tidy_for
 
-        tidy_for(self._place)
+            tidy_for(self._place)
 
 
 def start(
@@ -82,14 +86,15 @@ def _kept(
     """By a keeper, which takes the root that we have in reserve."""
     assert launch.root is not None
     terminal = next((os.ttyname(number) for number in passed if os.isatty(number)), "")
-    from launcher.run.keeper import keep, name_place
-
-    place = name_place()
+    # The number says whose it is: who sweeps looks whether that process lives.
+    place = f"{PLACE}{os.getpid()}-{os.urandom(3).hex()}"
     life, ours = os.pipe()
     # A signal in the child would be written into our wakeup pipe, until it has handlers of its own.
     before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
     child = os.fork()
     if child == 0:
+        from launcher.run.keeper import keep
+
         fresh_signals()
         os.close(ours)
         keep(
