@@ -32,7 +32,9 @@ if [[ $3 != - ]]; then
   [[ $_session == "$$" ]] || exec setsid --wait "$BASH" -p -c "$BASH_EXECUTION_STRING" "$0" "$@"
 fi
 _control=$1 _stderr=$2 _terminal=$3
-shift 3
+[[ -z $4 ]] || cd -- "$4" || exit 125
+shift 4
+unset OLDPWD
 printf 'ready\n' >&"$_control"
 read -r -u "$_control" _order || exit 125
 [[ $_order == go* ]] || exit 125
@@ -80,10 +82,6 @@ exit "$_status"
 CONTROL, STDERR, TERMINAL = "{control}", "{stderr}", "{terminal}"
 
 
-# Before the stage, for a backend that cannot go to the directory itself.
-GO_TO = 'cd -- "$4" || exit 125; set -- "${@:1:3}" "${@:5}"\n'
-
-
 def command(agent: tuple[str, ...], *, tty: bool, cwd: str = "") -> tuple[str, ...]:
     """What a backend puts at the end of its argv to have `agent` started by the stage.
 
@@ -92,6 +90,5 @@ def command(agent: tuple[str, ...], *, tty: bool, cwd: str = "") -> tuple[str, .
     stays as the leader of a session of its own (backends that can should make it one: it then needs no
     `setsid`). `cwd`: the directory to start in, when the backend leaves that to the stage.
     """
-    start = ("bash", "-p", "-c", GO_TO + STAGE if cwd else STAGE, "claude-sandbox")
     ends = (CONTROL, STDERR, TERMINAL if tty else "-")
-    return (*start, *ends, *((cwd,) if cwd else ()), *agent)
+    return ("bash", "-p", "-c", STAGE, "claude-sandbox", *ends, cwd, *agent)
