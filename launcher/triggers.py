@@ -9,14 +9,17 @@ import time
 
 from launcher import runs, watch
 from launcher.errors import HostError
+from launcher.links import Links
 from launcher.spec.table import CLAUDE_PLANTED, CLAUDE_SETTINGS, TRIGGERS
-from launcher.untrusted import expand, mode_of, printable
+from launcher.untrusted import clip, expand, mode_of, open_parent, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from launcher.git import GitLayout
     from launcher.plan.context import Subject
 
+SHOWN = 8  # links that get a line each
+MAX_NAME = 200  # bytes of a name that are part of what it is kept as
 PATTERNS = tuple(pattern for pattern, _tool in TRIGGERS)
 # Names under ~/.claude that the host's claude would run or read, and that cannot be made empty beforehand.
 PLANTABLE = (*CLAUDE_PLANTED, *(name for name, _, _, create in CLAUDE_SETTINGS if not create))
@@ -39,12 +42,15 @@ class Watching:
         self._protect = protect
         self._claude = claude
         self._there: frozenset[str] = frozenset()
+        self._links = Links(claude)
         self._run: runs.Run | None = None
 
     def begin(self) -> list[str]:
         """Take and keep the snapshot. Says what a run that was killed has left changed."""
         git = self._subject.git
         self._there = frozenset(n for n in PLANTABLE if os.path.lexists(f"{self._claude}/{n}"))
+        if self._claude:
+            self._links.note()
         left = runs.leftovers(self._subject.state)
         taken = watch.snapshot(self._subject.path, PATTERNS, git.watched if git else ())
         self._run = runs.save(taken, self._subject.state)
@@ -86,13 +92,37 @@ class Watching:
         said = []
         for name in PLANTABLE:
             path = f"{self._claude}/{name}"
-            if name in self._there or not os.path.lexists(path):
-                continue
-            kept = f"{self._subject.state}/planted-{time.strftime('%Y%m%dT%H%M%S')}-{name}"
+            if name not in self._there and os.path.lexists(path):
+                what = f"{printable(path)} appeared, and your claude would obey it"
+                said.append(f"claude-sandbox: {what}: {self._moved(name)}")
+        left = self._links.left()
+        for number, (name, target) in enumerate(left):
+            done = self._moved(name, number)
+            if number < SHOWN:
+                what = f"{printable(f'{self._claude}/{name}')} is a new link to {printable(target)}"
+                said.append(f"claude-sandbox: {what}, and your claude would follow it: {done}")
+        if len(left) > SHOWN:
+            said.append(f"claude-sandbox: and {len(left) - SHOWN} more such links, treated the same")
+        return said + self._unseen()
+
+    def _moved(self, name: str, number: int = 0) -> str:
+        """Move `name` below ~/.claude into the state, stepping through no link; what was done, in words."""
+        told = clip(name.replace("/", "+"), MAX_NAME)
+        kept = f"{self._subject.state}/planted-{time.strftime('%Y%m%dT%H%M%S')}-{told}"
+        kept = f"{kept}-{number}" if os.path.lexists(kept) else kept
+        try:
+            directory, last = open_parent(self._claude, name)
             try:
-                os.rename(path, kept)
-                done = f"moved to {printable(kept)}"
-            except OSError as error:
-                done = f"remove it ({error.strerror})"
-            said.append(f"claude-sandbox: {printable(path)} appeared, and your claude would obey it: {done}")
+                os.rename(last, kept, src_dir_fd=directory)
+            finally:
+                os.close(directory)
+        except OSError as error:
+            return f"remove it ({error.strerror})"
+        return f"moved to {printable(kept)}"
+
+    def _unseen(self) -> list[str]:
+        what = "claude-sandbox: not all of ~/.claude could be looked at for new links"
+        said = [f"{what}: there is too much of it"] if self._links.late else []
+        if self._links.unseen:
+            said.append(f"{what}: {printable(self._links.unseen[0])} is closed to you")
         return said

@@ -306,7 +306,7 @@ def planted(
             with os.scandir(directory) as entries:
                 below = _listing(entries, stop)
         except OSError:
-            closed = closed or (directory if _ours(directory) else "")
+            closed = closed or (directory if ours(directory) else "")
             continue
         if below is None:
             complete = False
@@ -330,7 +330,7 @@ def planted(
     return found
 
 
-def _ours(directory: str) -> bool:
+def ours(directory: str) -> bool:
     """It is there and ours, so whoever closed it can open it again; another's no agent of ours has written
     in.
     """

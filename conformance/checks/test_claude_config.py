@@ -131,6 +131,27 @@ def test_what_the_hosts_claude_would_obey_is_taken_away(
     assert str(planted) in done.stderr.decode()
 
 
+@covers("claude-config", "read-write", variant="default")
+@pytest.mark.parametrize("name", ["history.jsonl", "todos", "projects/-x/session.jsonl"])
+def test_no_link_leads_the_hosts_claude_out_of_its_directory(
+    new_world: Callable[..., World], launch: Launch, name: str
+) -> None:
+    """A link that leads out of ~/.claude is reported after the run, and gone; one that was there stays."""
+    world, token = new_world(), canary()
+    own, planted = world.home / ".claude/own", world.home / ".claude" / name
+    own.symlink_to(f"{world.home}/mine")
+
+    script = (
+        f'cd ~/.claude; mkdir -p "$(dirname {name})"; rm -rf {name}; ln -s /{token} {name}; readlink {name}'
+    )
+    done = launch(world, "--quiet", "--shell", str(world.path), "-c", script)
+
+    assert token.encode() in done.stdout, "it has to be there while the sandbox runs"
+    assert not os.path.lexists(planted)
+    assert own.is_symlink()
+    assert f"{planted} is a new link to /{token}" in done.stderr.decode()
+
+
 @covers("claude-config", "read-write", means=True)
 def test_claudes_directory_is_a_mount(inside: Inside, cell: Cell) -> None:
     """~/.claude is mounted by itself, writable."""
