@@ -69,7 +69,7 @@ class Watching:
             return []
         taken = self._run.snapshot
         found = watch.changes(taken)
-        found += watch.planted(self._subject.path, taken.taken_ns)
+        found += watch.planted(self._subject.path, taken.taken_ns, patterns=PATTERNS)
         said = watch.report(found, self._subject.path)
         try:
             runs.finish(self._run, found)
@@ -80,7 +80,12 @@ class Watching:
             said = [f"claude-sandbox: {gone} is not there any more: what changed in it was not looked at"]
         elif self._protect and any(c.what in ("appeared", "changed", "removed") for c in found):
             put_back = runs.restore(self._subject.state, self._subject.path)
-            rest = [c for c in found if c.what in ("planted", "unexamined")]  # nothing puts these back
+            # Nothing puts these back; but some may lie in a directory that was moved away.
+            rest = [
+                c
+                for c in found
+                if c.what == "unexamined" or (c.what == "planted" and os.path.lexists(f"{c.root}/{c.name}"))
+            ]
             said = [f"claude-sandbox: --protect: {line}" for line in put_back]
             said += watch.report(rest, self._subject.path)
         return said + self._take_away()

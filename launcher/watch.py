@@ -11,7 +11,7 @@ import stat
 import time
 
 from launcher.record import Record
-from launcher.untrusted import MAX_SCANNED, expand, inside, open_parent, printable, read
+from launcher.untrusted import MAX_SCANNED, expand, inside, mode_of, open_parent, printable, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ SHOWN = 8  # names on one line
 CLOCK_NS = 10_000_000  # a file's times come from a clock that ticks every 4 ms or so
 GIT_FILES = ("config", "config.worktree", "commondir", "hooks/*", "modules/**/config", "modules/**/hooks/*")
 TOO_FULL = "too full"
+# Looked for even where a package manager has put somebody else's packages; other names are many there, and no
+# tool is started there.
+ANYWHERE = (".envrc", ".vscode/tasks.json")
+VENDORED = "/node_modules/"
 BARE = frozenset({"HEAD", "objects", "refs", "config"})
 
 
@@ -279,21 +283,40 @@ def _keys(name: str, old: bytes, new: bytes) -> str:
 # -- what was planted below
 
 
+class _Wanted:
+    """Patterns by their first names: one look at a directory's listing tells which of them can be there."""
+
+    def __init__(self, patterns: tuple[str, ...]) -> None:
+        self.by_head: dict[str, list[str]] = {}
+        self.by_end: dict[str, list[str]] = {}  # those that begin with a wildcard
+        for pattern in dict.fromkeys(patterns):
+            head = pattern.partition("/")[0]
+            table = self.by_end if "*" in head else self.by_head
+            table.setdefault(head.rpartition("*")[2], []).append(pattern)
+        self.ends = tuple(self.by_end)
+
+    def among(self, names: dict[str, bool]) -> tuple[str, ...]:
+        """The patterns that are worth a look in a directory with `names`."""
+        found = []
+        if not self.by_head.keys().isdisjoint(names.keys()):
+            found += [p for head, patterns in self.by_head.items() if head in names for p in patterns]
+        if self.ends and any(name.endswith(self.ends) for name in names):
+            found += [p for patterns in self.by_end.values() for p in patterns]
+        return tuple(found)
+
+
 def planted(
-    project: str,
-    since_ns: int,
-    deadline_s: float = 2.0,
-    patterns: tuple[str, ...] = (".envrc", ".vscode/tasks.json"),
+    project: str, since_ns: int, deadline_s: float = 2.0, patterns: tuple[str, ...] = ()
 ) -> list[Change]:
     """What in subdirectories of `project` came or changed since: nested git directories, and `patterns`
-    there.
+    there (those of ANYWHERE anyhow).
 
     One Change "unexamined" when not all of it could be looked at within `deadline_s` seconds (`detail`), or
     for a directory of ours that is closed (`name`). A change time can be no agent's forgery, unlike a
     modification time.
     """
     since, stop = since_ns - CLOCK_NS, time.monotonic() + deadline_s
-    heads = {p.split("/", 1)[0] for p in patterns}
+    wanted, vendored = _Wanted((*ANYWHERE, *patterns)), _Wanted(ANYWHERE)
     found: list[Change] = []
     queue, complete = [project], True
     closed = ""
@@ -315,14 +338,16 @@ def planted(
             found += _since(project, directory, GIT_FILES, since)
             continue
         if directory != project:
-            wanted = [p for p in patterns if p.split("/", 1)[0] in below] if heads & below.keys() else []
-            found += _since(project, directory, (*wanted, *((".git",) if ".git" in below else ())), since)
+            looked_for = vendored if VENDORED in f"{directory}/"[len(project) :] else wanted
+            found += _since(
+                project, directory, (*looked_for.among(below), *((".git",) if ".git" in below else ())), since
+            )
             if below.get(".git"):
                 # Moved here whole it keeps the old times of what is in it.
                 new = min(_changed(directory), _changed(f"{directory}/.git")) >= since
                 found += _since(project, f"{directory}/.git", GIT_FILES, 0 if new else since)
         queue += [f"{directory}/{n}" for n, is_dir in below.items() if is_dir and n != ".git"]
-    found.sort(key=lambda c: c.name)
+    found = sorted({c.name: c for c in found}.values(), key=lambda c: c.name)
     if closed:
         found.append(Change(root=project, name=closed[len(project) + 1 :] or ".", what="unexamined"))
     if not complete:
@@ -353,6 +378,8 @@ def _listing(entries: os._ScandirIterator[str], stop: float) -> dict[str, bool] 
 def _since(project: str, directory: str, patterns: tuple[str, ...], since: int) -> list[Change]:
     """Files and links that `patterns` name in `directory` with a change time from `since` (ns) on; or a
     directory on the way to one has it, or a link: it came there by being moved.
+
+    A directory that a pattern names stands for all below it, and is named in its place.
     """
     found = []
     for pattern in patterns:
@@ -362,12 +389,33 @@ def _since(project: str, directory: str, patterns: tuple[str, ...], since: int) 
             except OSError:
                 continue
             name = path[len(project) + 1 :]
-            if stat.S_ISDIR(status.st_mode) or name.endswith(".sample"):
+            is_dir = stat.S_ISDIR(status.st_mode)
+            if name.endswith(".sample") or (is_dir and (pattern == ".git" or "*" in pattern)):
                 continue
-            if status.st_ctime_ns < since and not _moved(directory, path, since):
+            new = status.st_ctime_ns >= since or _moved(directory, path, since)
+            if not (_changed_within(path, since, new=new) if is_dir else new):
                 continue
             found.append(Change(root=project, name=name, what="planted", kind=_kind(status.st_mode)))
     return found
+
+
+def _changed_within(directory: str, since: int, *, new: bool) -> bool:
+    """Whether there is something in `directory` and it, or with `new` all of it, changed since. Bounded: what
+    is too much to be looked at has been reported when it came.
+    """
+    queue, looked, holds = [directory], 0, False
+    while queue and looked < MAX_ENTRIES:
+        above = queue.pop()
+        for path in (f"{above}/{name}" for name in _listed(above)):
+            looked += 1
+            new = new or _changed(path) >= since
+            if stat.S_ISDIR(mode_of(path)):
+                queue.append(path)
+            else:
+                holds = True
+            if new and holds:
+                return True
+    return False
 
 
 def _moved(directory: str, path: str, since: int) -> bool:

@@ -155,6 +155,8 @@ def test_a_run_that_changes_nothing_of_it_says_nothing(
         "mkdir -p evil; echo x > evil/tasks.json; ln -s evil .vscode",
         "mkfifo .envrc",
         "mkdir sub; echo x > sub/.envrc",
+        "mkdir sub; echo '{}' > sub/.mcp.json",
+        "mkdir -p sub/.claude; echo '{}' > sub/.claude/settings.json",
         "git init -q nested; echo x > nested/.git/hooks/pre-commit",
         "git config --file .git/config core.hooksPath /project/evil",
         "echo '* filter=x' > .git/info/attributes",

@@ -97,7 +97,7 @@ def _lists(spec: Spec) -> Iterable[str]:
     yield _markdown(["name", "why"], [[f"`{n.name}`", n.why] for n in spec.claude_private])
     yield "Taken away at exit when it appeared:"
     yield _markdown(["name", "why"], [[f"`{n.name}`", n.why] for n in spec.claude_planted])
-    yield "### Host triggers\n\nIn the project:"
+    yield "### Host triggers\n\nIn the project, and at exit in its subdirectories, too:"
     yield _markdown(["tool", "paths"], _gather(spec.triggers))
     yield "In its git directory:"
     yield _markdown(["tool", "paths"], _gather(spec.git_triggers))

@@ -17,6 +17,7 @@ from launcher import runs, state, watch
 from launcher.errors import HostError, UserError
 from launcher.git import layout
 from launcher.plan.context import Subject
+from launcher.spec.table import TRIGGERS
 from launcher.triggers import Watching
 
 PATTERNS = (".envrc", ".mcp.json", ".claude/settings*.json", ".claude/hooks", ".vscode/tasks.json")
@@ -337,6 +338,50 @@ def test_what_is_planted_in_subdirectories_is_found_and_what_was_there_is_not(pr
         "file/.git",
         "new/.git/config",
         "old/.git/hooks/post-checkout",
+    ]
+
+
+def test_what_tools_run_is_looked_for_below_as_in_the_project_itself(project: Path, kept: str) -> None:
+    names = [
+        *(".mcp.json", ".claude/settings.json", ".claude/settings.local.json", "mise.toml", ".mise.toml"),
+        *(".vscode/settings.json", ".npmrc", ".cargo/config.toml", "any.code-workspace", ".gitmodules"),
+    ]
+    whole = [".claude/hooks", ".idea/runConfigurations", ".devcontainer"]
+    files = [*names, *(f"{directory}/of it" for directory in whole), ".claude/commands/deep/one"]
+    for name in files:
+        for place in ("old", "packages/new", "node_modules/a"):
+            (project / place / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / "old" / name).write_text("the user's")
+    (project / "old/.claude/agents").mkdir()
+    time.sleep(watch.CLOCK_NS * 3e-9)
+    watching = Watching(Subject(path=str(project), git=None, state=kept), "", protect=False)
+    watching.begin()
+    since = time.time_ns()
+    for name in files:
+        (project / "packages/new" / name).write_text("evil")
+        (project / "node_modules/a" / name).write_text("a package's own")
+    (project / "node_modules/a/.envrc").write_text("evil")
+    (project / "packages/new/.claude/skills").mkdir()  # empty: nothing to run
+
+    patterns = tuple(pattern for pattern, _tool in TRIGGERS)
+    found = watch.planted(str(project), since, patterns=patterns)
+
+    expected = {f"packages/new/{name}" for name in (*names, *whole, ".claude/commands")}
+    assert {c.name for c in found} == {*expected, "node_modules/a/.envrc"}
+    assert "packages/new/.claude/commands, " in "\n".join(watching.finish())
+
+
+def test_a_directory_of_settings_that_is_moved_into_place_below_is_planted(project: Path) -> None:
+    (project / "data/hooks").mkdir(parents=True)
+    (project / "data/hooks/one").write_text("evil")
+    (project / "sub/.claude").mkdir(parents=True)
+    time.sleep(watch.CLOCK_NS * 3e-9)
+    since = time.time_ns()
+    time.sleep(watch.CLOCK_NS * 3e-9)
+    (project / "data/hooks").rename(project / "sub/.claude/hooks")
+
+    assert [c.name for c in watch.planted(str(project), since, patterns=(".claude/hooks",))] == [
+        "sub/.claude/hooks"
     ]
 
 
