@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from launcher.host.model import Entry, Offer
-from launcher.host.paths import kind_of, listened_to, socket_offer
+from launcher.host.paths import answers, kind_of, listened_to, socket_offer
 from launcher.untrusted import read
 
 TYPE_CHECKING = False
@@ -16,6 +16,13 @@ FAMILY_LOCAL, FAMILY_WILD = (
     256,
     65535,
 )  # X11/Xauth.h; wild frees a cookie from the hostname, ours differs inside
+# Hosts of a display that can be asked whether they are there without holding up a start.
+LOOPBACK = {
+    "localhost": ("127.0.0.1", "::1"),
+    "127.0.0.1": ("127.0.0.1",),
+    "::1": ("::1",),
+    "[::1]": ("::1",),
+}
 
 
 def x11(environ: Mapping[str, str], home: str) -> Offer:
@@ -27,13 +34,16 @@ def x11(environ: Mapping[str, str], home: str) -> Offer:
     number = rest.partition(".")[0]
     cookie = _cookie(environ.get("XAUTHORITY") or f"{home}/.Xauthority", number)
     auth = (Entry(name="Xauthority", kind="content", content=cookie),) if cookie else ()
-    if not number.isdigit():
+    if not (number.isascii() and number.isdigit()):
         return Offer(
             reason=f"DISPLAY={display} has no display number",
             note=f"x11 is off: DISPLAY={display} has no display number",
         )
     if host not in ("", "unix"):
         # A display over TCP, as `ssh -X` makes; there is no socket to bind, the shared network reaches it.
+        if host in LOOPBACK and not any(answers(a, 6000 + int(number[:6])) for a in LOOPBACK[host]):
+            reason = f"DISPLAY={display} has nobody listening"
+            return Offer(reason=reason, note=f"x11 is off: {reason}")
         return Offer(
             entries=(Entry(name="tcp", kind="link", source=display), *auth), shown=f"DISPLAY={display}"
         )

@@ -97,3 +97,27 @@ def listened_to(path: str) -> bool:
     finally:
         probe.close()
     return True
+
+
+def answers(address: str, port: int) -> bool:
+    """Whether somebody listens at a port of an address of this machine's own: another could be slow to say
+    so.
+    """
+    import _socket
+
+    if port > 65535:
+        return False
+    try:
+        probe = _socket.socket(_socket.AF_INET6 if ":" in address else _socket.AF_INET, _socket.SOCK_STREAM)
+    except OSError:
+        return False  # no such protocol here
+    try:
+        probe.settimeout(0.2)
+        probe.connect((address, port))
+    except TimeoutError:
+        return True  # more waiting than it takes just now
+    except OSError:
+        return False
+    finally:
+        probe.close()
+    return True

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def test_the_cookie_is_the_displays_own_and_freed_from_the_hostname(tmp_path: Pa
         )
     )
 
-    offer = desktop.x11({"DISPLAY": "localhost:7.0", "XAUTHORITY": str(file)}, "/home/u")
+    offer = desktop.x11({"DISPLAY": "elsewhere:7.0", "XAUTHORITY": str(file)}, "/home/u")
 
     assert offer.entries[-1].content == xauth((65535, b"", b"7", b"mine"))
 
@@ -47,7 +48,7 @@ def test_a_broken_xauthority_gives_no_cookie_and_no_crash(tmp_path: Path, conten
     file = tmp_path / "auth"
     file.write_bytes(content)
 
-    assert desktop.x11({"DISPLAY": "localhost:7", "XAUTHORITY": str(file)}, "/home/u").entries
+    assert desktop.x11({"DISPLAY": "elsewhere:7", "XAUTHORITY": str(file)}, "/home/u").entries
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,38 @@ def test_a_display_that_is_not_there_comes_with_the_reason(display: str, said: s
 
     assert not offer.entries
     assert said in offer.reason
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1", "[::1]"])
+def test_a_display_over_tcp_on_this_machine_is_one_that_somebody_listens_at(host: str) -> None:
+    family = socket.AF_INET6 if "::1" in host else socket.AF_INET
+    with socket.socket(family) as listener:
+        for number in range(40_000, 40_100):
+            try:
+                listener.bind(("::1" if family == socket.AF_INET6 else "127.0.0.1", 6000 + number))
+                break
+            except OSError:
+                continue
+        listener.listen()
+        assert desktop.x11({"DISPLAY": f"{host}:{number}.0"}, "/home/u").entries
+
+    gone = desktop.x11({"DISPLAY": f"{host}:{number}.0"}, "/home/u")
+
+    assert not gone.entries
+    assert gone.note == f"x11 is off: DISPLAY={host}:{number}.0 has nobody listening"
+
+
+@pytest.mark.parametrize("display", ["localhost:99999", f"localhost:{'9' * 5000}", "localhost:²"])
+def test_a_display_number_that_no_port_has_is_off(display: str) -> None:
+    assert not desktop.x11({"DISPLAY": display}, "/home/u").entries
+
+
+def test_a_display_on_another_machine_is_not_waited_for() -> None:
+    begun = time.monotonic()
+
+    # TEST-NET-1: nobody ever answers there (RFC 5737).
+    assert desktop.x11({"DISPLAY": "192.0.2.1:10.0"}, "/home/u").entries
+    assert time.monotonic() - begun < 0.1
 
 
 def test_wayland_is_a_name_in_the_runtime_directory_or_a_path(tmp_path: Path) -> None:
