@@ -16,6 +16,7 @@ import pwd
 import sys
 
 from launcher.errors import HostError, UserError
+from launcher.host.probe import given
 from launcher.untrusted import inside, printable
 
 TYPE_CHECKING = False
@@ -64,7 +65,7 @@ def _become_root(argv: list[str]) -> None:
         )
     program = os.path.abspath(argv[0]) if "/" in argv[0] else argv[0]
     sys.stdout.flush()
-    os.execve(found, [found, "--", sys.executable, "-I", program, *argv[1:]], dict(os.environ))
+    os.execve(found, [found, "--", sys.executable, "-I", program, *argv[1:]], dict(given(os.environ)))
 
 
 def _user(request: Request) -> pwd.struct_passwd:

@@ -53,7 +53,10 @@ def launcher_command(backend: Backend) -> list[str]:
 
 def environment() -> dict[str, str]:
     """Ours, with the `claude` that we installed on PATH when there is one."""
-    return {**os.environ, "PATH": agent.path_with_agent(os.environ.get("PATH", os.defpath))}
+    # Late, as the table is below.
+    from launcher.host.probe import given
+
+    return {**given(os.environ), "PATH": agent.path_with_agent(os.environ.get("PATH", os.defpath))}
 
 
 def lacks(backend: Backend) -> list[Lack]:

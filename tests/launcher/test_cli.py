@@ -509,3 +509,21 @@ def test_a_shell_without_a_script_is_told_those_with_one(here: Machine) -> None:
     ended = here.run("--completion", "tcsh")
 
     assert_refused(ended, 2, "--completion tcsh: there is none for it", "shells: bash, zsh, fish")
+
+
+@pytest.mark.parametrize(
+    ("outside", "inside"),
+    [
+        ({"LANG": "C"}, ["LANG=C"]),
+        ({"LANG": None}, ["LANG=C.UTF-8"]),
+        ({"LANG": "C", "LC_CTYPE": "C.UTF-8"}, ["LANG=C", "LC_CTYPE=C.UTF-8"]),
+    ],
+    ids=["C", "none", "the user's own"],
+)
+def test_the_locale_inside_is_the_hosts_and_not_what_python_adds_to_it(
+    here: Machine, outside: dict[str, str | None], inside: list[str]
+) -> None:
+    """PEP 538: in the C locale Python sets LC_CTYPE in its own environment."""
+    ended = here.shell("env | grep -E '^(LANG|LC_)' | sort", env=outside)
+
+    assert ended.out.splitlines() == inside, ended

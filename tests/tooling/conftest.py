@@ -21,8 +21,12 @@ lacks = Path(sys.argv[0]).with_name("lacks.json")
 if sys.argv[1:] == ["--check=json"]:
     print(lacks.read_text())
     sys.exit(125 if json.loads(lacks.read_text()) else 0)
+environ = Path("/proc/self/environ").read_bytes()
+started = [os.fsdecode(line).partition("=") for line in environ.split(bytes(1))]
+ctype = {name: value for name, _, value in started}.get("LC_CTYPE")
 argv = [os.fsencode(word).decode("latin-1") for word in sys.argv[1:]]
-print(json.dumps({"argv": argv, "tty": os.isatty(0), "cwd": os.getcwd(), "path": os.environ["PATH"]}))
+about = {"tty": os.isatty(0), "cwd": os.getcwd(), "path": os.environ["PATH"], "ctype": ctype}
+print(json.dumps({"argv": argv, **about}))
 sys.exit(7)
 """
 

@@ -196,3 +196,9 @@ def test_help_fits_a_terminal(desk: Desk, arguments: list[str]) -> None:
 
     assert (done.returncode, done.stderr) == (0, "")
     assert max(len(line) for line in done.stdout.splitlines()) <= 110
+
+
+def test_the_launcher_does_not_get_the_locale_that_python_sets_by_itself(desk: Desk) -> None:
+    assert json.loads(desk.invoke("run", "bubblewrap", "proj", LANG="C").stdout)["ctype"] is None
+    given = desk.invoke("run", "bubblewrap", "proj", LANG="C", LC_CTYPE="C.UTF-8")
+    assert json.loads(given.stdout)["ctype"] == "C.UTF-8"
