@@ -10,7 +10,7 @@ from pathlib import Path
 from conformance.harness.boot import Sandbox
 from conformance.harness.cells import DEFAULT, Cell
 from conformance.harness.covers import covers
-from conformance.harness.errors import HarnessError
+from conformance.harness.errors import HarnessError, on_the_host
 from conformance.harness.inside import Inside
 from conformance.harness.world import World
 from fixtures import packages
@@ -164,7 +164,8 @@ def test_the_policy_is_applied(inside: Inside, host: World, cell: Cell) -> None:
         # The control, once: the page does not read like this by itself.
         real = host.output(("readlink", "-f", "/usr/lib/chromium/chromium"))
         outside = host.python(ASK, program=real, flags=["--no-sandbox"], timeout_s=90)
-        assert [row for row in outside["policy"] if "|Mandatory|" in row and row.startswith("Ext")] == []
+        with on_the_host():
+            assert [row for row in outside["policy"] if "|Mandatory|" in row and row.startswith("Ext")] == []
 
 
 @covers("chromium", "own")
@@ -195,7 +196,8 @@ def test_its_profile_is_its_own(inside: Inside, host: World) -> None:
     made = inside.sh(f"{start} && ls -A ~/.config/chromium", timeout_s=60)
     found = inside.sh(f"grep -rl {word} ~/.config '{host.home}/.config'")
 
-    assert word in bait.read_text()
+    with on_the_host():
+        assert word in bait.read_text()
     assert made.rc == 0, made.stderr[-2000:]
     assert "Default" in made.stdout
     assert found.stdout == ""
@@ -214,7 +216,8 @@ def test_it_is_never_on_the_session_bus(inside: Inside, host: World) -> None:
     found = inside.python(ASK, program=program, flags=[], timeout_s=90)
     came = _counter(host) - before
 
-    assert control == 2, "the counter has to see a client inside, and ourselves"
+    with on_the_host():
+        assert control == 2, "the counter has to see a client inside, and ourselves"
     assert came == 1
     assert found["environments"]
     # The browser itself tells its children `disabled:`.

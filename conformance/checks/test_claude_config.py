@@ -15,6 +15,7 @@ from conformance.checks.probes.means import mounted
 from conformance.harness.boot import Sandbox
 from conformance.harness.cells import Cell
 from conformance.harness.covers import covers
+from conformance.harness.errors import on_the_host
 from conformance.harness.inside import Inside
 from conformance.harness.world import World
 from fixtures.listeners import canary
@@ -75,7 +76,8 @@ def test_the_next_sandbox_is_logged_in(
     first.close()
     read = fresh(world=world).inside.sh("cat ~/.claude/.credentials.json").stdout
 
-    assert had is not world.bare
+    with on_the_host():
+        assert had is not world.bare
     assert token in read
     assert stat.S_IMODE((world.home / ".claude").stat().st_mode) == 0o700
 
@@ -108,7 +110,8 @@ def test_what_running_sessions_obey_is_private(inside: Inside, host: World) -> N
     found = search.inside(inside, secret)
     written = [inside.sh(f"mkdir -p ~/.claude/{n}; echo x > ~/.claude/{n}/planted").rc for n in names]
 
-    assert sorted(control) == sorted(secret)
+    with on_the_host():
+        assert sorted(control) == sorted(secret)
     assert found == {}
     assert written == [0] * len(names)
     assert [n for n in names if os.listdir(host.home / ".claude" / n) != ["of-the-host"]] == []
@@ -170,6 +173,7 @@ def test_nothing_of_claudes_directory_is_inside(inside: Inside, host: World) -> 
         f"mkdir -p ~/.claude '{host.home}/.claude'; echo {token} | tee ~/.claude/x '{host.home}/.claude/x'"
     )
 
-    assert sorted(control) == sorted(secrets), "the same search has to find them on the host"
+    with on_the_host():
+        assert sorted(control) == sorted(secrets), "the same search has to find them on the host"
     assert found == {}
     assert not (host.home / ".claude/x").exists()

@@ -11,6 +11,7 @@ from conformance.checks.probes.means import mounted
 from conformance.harness.boot import Sandbox
 from conformance.harness.cells import Cell
 from conformance.harness.covers import covers
+from conformance.harness.errors import on_the_host
 from conformance.harness.inside import Inside
 from conformance.harness.world import World
 from fixtures.listeners import canary
@@ -110,7 +111,8 @@ def test_nothing_of_it_is_inside(inside: Inside, host: World) -> None:
     listed = inside.sh("ls ~/.claude.json")
     inside.python(OVERWRITE, paths=["/home/sandbox/.claude.json", str(path)], value="x")
 
-    assert control == {secret: [str(path)]}
+    with on_the_host():
+        assert control == {secret: [str(path)]}
     assert found == {}
     assert listed.rc != 0
     assert readonly.seen(path) == before

@@ -8,6 +8,7 @@ from conformance.checks.probes import bus
 from conformance.checks.probes.bus import BUS, call, of_bus
 from conformance.harness.cells import Cell
 from conformance.harness.covers import covers
+from conformance.harness.errors import on_the_host
 from conformance.harness.inside import Inside
 from conformance.harness.world import World
 
@@ -26,7 +27,8 @@ def test_the_hosts_bus_answers(inside: Inside, host: World) -> None:
     told = inside.output(f"timeout 20 dbus-send --system {ask}")
     usual = [inside.output(f"timeout 20 dbus-send --bus=unix:path={path} {ask}") for path in USUAL]
 
-    assert len(outside) == 32
+    with on_the_host():
+        assert len(outside) == 32
     assert [told, *usual] == [outside] * 3
 
 
@@ -47,8 +49,9 @@ def test_no_service_on_it_answers(inside: Inside, host: World) -> None:
     control = host.python(bus.CALLS, address=system.address, variable="", calls=calls)
     controlled = witness.calls[before:]
 
-    assert sorted(controlled) == ["Introspect", "Ping", "Ping"], control
-    assert control["by name"] == control["by number"] == ["return", [witness.canary]]
+    with on_the_host():
+        assert sorted(controlled) == ["Introspect", "Ping", "Ping"], control
+        assert control["by name"] == control["by number"] == ["return", [witness.canary]]
     assert reached == []
     assert bus.kinds(found) == {**dict.fromkeys(control, "error"), "GetId": "return"}
 
@@ -70,9 +73,10 @@ def test_the_bus_tells_of_nobody(inside: Inside, host: World) -> None:
     control = host.python(bus.CALLS, address=system.address, variable="", calls=calls)
     found = inside.python(bus.CALLS, address="", variable=VARIABLE, calls=calls)
 
-    assert bus.kinds(control) == dict.fromkeys(control, "return")
-    assert {name, number} <= set(control["ListNames"][1][0])
-    assert control["NameHasOwner"] == ["return", [True]]
+    with on_the_host():
+        assert bus.kinds(control) == dict.fromkeys(control, "return")
+        assert {name, number} <= set(control["ListNames"][1][0])
+        assert control["NameHasOwner"] == ["return", [True]]
     listed = set(found["ListNames"][1][0]) - {BUS}
     assert len(listed) == 1
     assert not listed & {name, number}
@@ -88,7 +92,8 @@ def test_no_socket_within_reach_is_the_raw_system_bus(inside: Inside, host: Worl
     control = host.python(bus.SOCKETS, **_search(host), places=[str(system.socket)])
     found = inside.python(bus.SOCKETS, **{**_search(host), "below": ["/"]}, places=[str(system.socket)])
 
-    assert control[str(system.socket)] == f"bus {system.witness.canary}"
+    with on_the_host():
+        assert control[str(system.socket)] == f"bus {system.witness.canary}"
     assert found[str(system.socket)].startswith("errno ")
     assert found[USUAL[0]] == "bus", "there is at least the filtered one"
     assert not [what for what in found.values() if system.witness.canary in what], session.address
@@ -110,7 +115,8 @@ def test_there_is_no_system_bus(inside: Inside, host: World) -> None:
     found = inside.python(bus.SOCKETS, **{**_search(host), "below": ["/"]}, places=places)
     named = inside.output(f"echo ${{{VARIABLE}-unset}}")
 
-    assert control[str(system.socket)] == f"bus {system.witness.canary}"
+    with on_the_host():
+        assert control[str(system.socket)] == f"bus {system.witness.canary}"
     assert [found[place][:5] for place in places] == ["errno"] * 3
     assert {place: what for place, what in found.items() if what.startswith("bus")} == {}
     assert named == "unset"

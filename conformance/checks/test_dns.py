@@ -7,7 +7,7 @@ from collections.abc import Callable
 from conformance.checks.probes import network
 from conformance.harness.boot import Sandbox
 from conformance.harness.covers import covers
-from conformance.harness.errors import HarnessError
+from conformance.harness.errors import HarnessError, on_the_host
 from conformance.harness.inside import Inside
 from conformance.harness.world import World
 from fixtures.lan import lan
@@ -68,7 +68,8 @@ def test_names_of_the_hosts_file_resolve(
     found = inside.python(RESOLVE, names=names)
     by_getent = inside.run("getent hosts %s", names[-1])
 
-    assert all(isinstance(addresses, list) for addresses in outside.values())
+    with on_the_host():
+        assert all(isinstance(addresses, list) for addresses in outside.values())
     assert found == outside
     assert by_getent.rc == 0
     assert names[-1] in by_getent.stdout
@@ -88,7 +89,8 @@ def test_the_hosts_name_server_is_asked(
         found = fresh(world=world, prefix=there.prefix).inside.python(network.REACH, tries=tries)
         heard = there.heard()[before:]
 
-    assert network.answers(control) == [f"answer {there.answer}", "EAI_NONAME"]
+    with on_the_host():
+        assert network.answers(control) == [f"answer {there.answer}", "EAI_NONAME"]
     assert network.answers(found) == network.answers(control)
     assert {line.split()[0] for line in heard} == {"dns"}
 
@@ -132,7 +134,8 @@ def test_without_it_names_do_not_resolve(
         found = inside.python(network.REACH, tries=tries)
         heard = there.heard()[len(before) :]
 
-    assert [came for came in network.answers(control) if not came.startswith("answer")] == []
+    with on_the_host():
+        assert [came for came in network.answers(control) if not came.startswith("answer")] == []
     assert [came for came in network.answers(found) if came.startswith("answer")] == []
     assert heard == []
     assert [name for name in ("hosts", "resolv.conf") if inside.file(f"/etc/{name}").exists] == []

@@ -21,7 +21,7 @@ import pytest
 from conformance.harness import as_seen
 from conformance.harness.boot import Sandbox, descendants, spawn
 from conformance.harness.covers import covers
-from conformance.harness.errors import HarnessError
+from conformance.harness.errors import HarnessError, on_the_host
 from conformance.harness.world import World
 from fixtures.listeners import canary
 from fixtures.process import wait_until
@@ -163,7 +163,8 @@ def test_the_status_passes_through(launch: Launch, host: World, end: str) -> Non
 
     done = launch(host, "--quiet", "--shell", str(host.path), "-c", script(end))
 
-    assert outside == ENDS[end]
+    with on_the_host():
+        assert outside == ENDS[end]
     assert (done.returncode, done.stdout) == (ENDS[end], b"")
 
 

@@ -11,6 +11,7 @@ from conformance.checks.probes import readonly
 from conformance.checks.probes.means import mounted
 from conformance.harness.cells import Cell
 from conformance.harness.covers import covers
+from conformance.harness.errors import on_the_host
 from conformance.harness.inside import Inside
 from conformance.harness.world import World
 
@@ -26,7 +27,8 @@ def test_git_inside_knows_the_user(inside: Inside, host: World) -> None:
     listed = inside.output("git config --global --list")
     read = {name: inside.output(f"cat ~/{name}") for name in FILES}
 
-    assert "user.email=ada@fixture.test" in outside
+    with on_the_host():
+        assert "user.email=ada@fixture.test" in outside
     assert listed == outside
     for name in FILES:
         assert host.canaries[name] in read[name]
@@ -42,7 +44,8 @@ def test_no_way_of_writing_reaches_it(inside: Inside, host: World) -> None:
     blind = readonly.control(host)
     found = readonly.attack(inside, hosts, both, out=["/tmp", "/project", "/home/sandbox"])
 
-    assert blind == []
+    with on_the_host():
+        assert blind == []
     assert found.reached == [], found.tried
 
 
@@ -85,7 +88,8 @@ def test_git_inside_knows_nobody(inside: Inside, host: World) -> None:
 
     control = host.run(("sh", "-c", "cat ~/.gitconfig ~/.config/git/*")).stdout
     if not host.bare:
-        assert host.found_in(control) == [".config/git/ignore", ".gitconfig"]
+        with on_the_host():
+            assert host.found_in(control) == [".config/git/ignore", ".gitconfig"]
     assert listed.stdout == ""
     assert host.found_in(found.stdout) == []
     assert found.stdout == ""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from conformance.checks.probes import network
 from conformance.harness.boot import Sandbox
 from conformance.harness.covers import covers
+from conformance.harness.errors import on_the_host
 from conformance.harness.inside import Inside
 from conformance.harness.world import World
 from fixtures.lan import lan
@@ -42,7 +43,8 @@ def test_a_server_on_the_hosts_network_answers(
         sandbox.inside.python(network.REACH, tries=tries)
         heard = there.heard()[len(before) :]
 
-    assert network.answers(control) == [f"answer {there.canary}"] * 4 + [f"answer {there.answer}"]
+    with on_the_host():
+        assert network.answers(control) == [f"answer {there.canary}"] * 4 + [f"answer {there.answer}"]
     assert network.answers(found) == [f"answer {there.canary}"] * 4
     assert [line.split()[0] for line in heard] == ["tcp4", "tcp6", "udp4", "udp6"]
 
@@ -111,9 +113,10 @@ def test_without_network_nothing_is_reached(
         found = fresh(world=world, prefix=there.prefix).inside.python(network.REACH, tries=tries)
         heard = there.heard()[len(before) :]
 
-    assert network.answers(control) == [f"answer {there.canary}"] * 4, (
-        "the same probe has to reach them outside"
-    )
+    with on_the_host():
+        assert network.answers(control) == [f"answer {there.canary}"] * 4, (
+            "the same probe has to reach them outside"
+        )
     assert [one for one in zip(tries, found, strict=True) if one[1][0] not in NO_WAY] == []
     assert network.slow(found) == []
     assert heard == []
@@ -133,7 +136,8 @@ def test_without_network_names_fail_at_once(
         found = fresh(world=world, prefix=there.prefix).inside.python(network.REACH, tries=tries)
         heard = there.heard()[len(before) :]
 
-    assert network.answers(control) == [f"answer {there.answer}", "EAI_NONAME"]
+    with on_the_host():
+        assert network.answers(control) == [f"answer {there.answer}", "EAI_NONAME"]
     assert set(network.answers(found)) <= {"EAI_AGAIN", "EAI_NONAME"}
     assert network.slow(found) == []
     assert heard == []
@@ -150,8 +154,9 @@ def test_without_network_there_is_lo_and_no_route(
 
         found = fresh(world=world, prefix=there.prefix).inside.python(network.INTERFACES)
 
-    assert control["names"] == control["proc"] == ["host0", "lo"]
-    assert ["host0", True] in control["routes"]
+    with on_the_host():
+        assert control["names"] == control["proc"] == ["host0", "lo"]
+        assert ["host0", True] in control["routes"]
     assert found["names"] == found["proc"] == ["lo"]
     assert [route for route in found["routes"] if route not in (["lo", False], [None, False])] == []
 
@@ -164,7 +169,8 @@ def test_without_network_none_can_be_added(inside: Inside, host: World) -> None:
 
     found = inside.python(network.ADD)
 
-    assert control == dict.fromkeys(control, "0"), "the same probe has to work for who may"
+    with on_the_host():
+        assert control == dict.fromkeys(control, "0"), "the same probe has to work for who may"
     assert found == dict.fromkeys(found, "EPERM")
 
 

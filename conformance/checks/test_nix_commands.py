@@ -8,7 +8,7 @@ from pathlib import Path
 from conformance.checks.probes.means import mounted
 from conformance.harness.cells import Cell
 from conformance.harness.covers import covers
-from conformance.harness.errors import HarnessError
+from conformance.harness.errors import HarnessError, on_the_host
 from conformance.harness.inside import Inside
 from conformance.harness.world import World
 from fixtures.listeners import canary
@@ -75,7 +75,8 @@ def test_the_daemons_socket_is_a_mount(inside: Inside, host: World, cell: Cell) 
     # A directory's mount can be read-only and its sockets still answer.
     wrong = mounted(inside, SOCKET, f"read-only {cell.means}", above=True)
 
-    assert outside == MAGIC
+    with on_the_host():
+        assert outside == MAGIC
     assert inside.python(GREET, socket=SOCKET) == [MAGIC, "daemon"]
     assert wrong == []
 
@@ -91,7 +92,8 @@ def test_without_it_the_daemon_is_out_of_reach(inside: Inside, host: World) -> N
     by_its_path = inside.python(GREET, socket=str(daemon.socket))
     done = inside.sh(shlex.join(daemon.build_argv(daemon.expression(word))), timeout_s=60)
 
-    assert control == MAGIC
+    with on_the_host():
+        assert control == MAGIC
     assert found == ["errno 2", None]
     assert by_its_path[0] == "errno 2"
     assert done.rc != 0

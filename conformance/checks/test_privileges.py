@@ -17,7 +17,7 @@ from conformance.checks.probes.calls import PRELUDE, numbers
 from conformance.harness.boot import Sandbox, spawn, stop
 from conformance.harness.cells import Cell
 from conformance.harness.covers import covers
-from conformance.harness.errors import HarnessError
+from conformance.harness.errors import HarnessError, on_the_host
 from conformance.harness.inside import Inside, probe
 from conformance.harness.world import World
 from fixtures.errors import FixtureError
@@ -45,7 +45,8 @@ def test_no_process_has_a_capability(inside: Inside, host: World) -> None:
 
     found = inside.python(STATUS)
 
-    assert int(control["CapBnd"], 16) != 0, "the probe sees a set that is not empty on the host"
+    with on_the_host():
+        assert int(control["CapBnd"], 16) != 0, "the probe sees a set that is not empty on the host"
     assert "1" in found
     sets = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
     assert {pid: s for pid, s in found.items() if any(int(s[name], 16) for name in sets)} == {}
@@ -59,7 +60,8 @@ def test_no_process_can_gain_any(inside: Inside, host: World, cell: Cell) -> Non
     found = inside.python(STATUS)
 
     assert "no_new_privs" in cell.means
-    assert control["NoNewPrivs"] == "0", "on the host the probe runs without it"
+    with on_the_host():
+        assert control["NoNewPrivs"] == "0", "on the host the probe runs without it"
     assert {pid: s for pid, s in found.items() if s["NoNewPrivs"] != "1"} == {}
 
 
@@ -109,7 +111,8 @@ def test_nothing_that_takes_a_capability_can_be_done(inside: Inside, host: World
 
     found = inside.python(PRELUDE + DEEDS, root=0)
 
-    assert {name: r for name, r in control.items() if r != 0 and name != "setgroups"} == {}
+    with on_the_host():
+        assert {name: r for name, r in control.items() if r != 0 and name != "setgroups"} == {}
     assert {name: r for name, r in found.items() if r not in (-errno.EPERM, -errno.EINVAL)} == {}
     # EINVAL: a user that the sandbox does not have at all.
     assert [name for name, r in found.items() if r == -errno.EINVAL and name != "setuid"] == []
@@ -142,7 +145,8 @@ def test_setuid_programs_gain_nothing(inside: Inside, host: World, program: str)
     control = host.python(EUID, argv=argv)
     found = inside.python(EUID, argv=argv)
 
-    assert 0 in control["uids"] or control["said"].strip() == "0", "on the host it runs as root"
+    with on_the_host():
+        assert 0 in control["uids"] or control["said"].strip() == "0", "on the host it runs as root"
     assert found["uids"] == [host.user.uid] * 4
     assert found["said"].strip() != "0"
 
@@ -161,7 +165,8 @@ def test_a_planted_setuid_program_gains_nothing(inside: Inside, host: World) -> 
     found = {name: inside.sh(line) for name, line in lines.items()}
 
     control = {"setuid": ["0"], "setgid": ["0"], "capable": ["CapEff:", f"{1 << 13:016x}"]}
-    assert outside == control, "on the host each of them gives what it says"
+    with on_the_host():
+        assert outside == control, "on the host each of them gives what it says"
     unchanged = {
         "setuid": [str(host.user.uid)],
         "setgid": [str(host.user.gid)],
@@ -240,7 +245,8 @@ def test_nothing_is_typed_into_the_callers_terminal(sandbox: Sandbox, host: Worl
     assert [path for path, results in found if results != [-errno.EPERM]] == []
     assert "/dev/tty" in [path for path, _ in found]
     # Kernels from 6.2 on may have TIOCSTI switched off for everybody.
-    assert b"typed" in typed or all(results == [-errno.EIO] for _, results in errors)
+    with on_the_host():
+        assert b"typed" in typed or all(results == [-errno.EIO] for _, results in errors)
 
 
 def left_behind(host: World, argv: tuple[str, ...]) -> bytes:

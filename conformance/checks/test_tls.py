@@ -9,6 +9,7 @@ import pytest
 
 from conformance.harness.boot import Sandbox
 from conformance.harness.covers import covers
+from conformance.harness.errors import on_the_host
 from conformance.harness.inside import Inside
 from conformance.harness.world import World
 from fixtures import users
@@ -77,8 +78,9 @@ def test_a_server_of_the_hosts_authority_is_trusted(inside: Inside, host: World,
 
     found = inside.sh(CLIENTS[client] % https.url)
 
-    assert https.canary in outside.stdout, outside.stderr
-    assert untrusting.rc != 0, "a client that trusts nobody must not get it"
+    with on_the_host():
+        assert https.canary in outside.stdout, outside.stderr
+        assert untrusting.rc != 0, "a client that trusts nobody must not get it"
     assert https.canary in found.stdout, found.stderr
 
 
@@ -96,10 +98,12 @@ def test_a_certificate_of_the_hosts_authority_verifies(
     found = inside.sh(verify)
     untrusting = inside.sh(f"SSL_CERT_DIR=/nonexistent SSL_CERT_FILE=/dev/null {verify}")
 
-    assert untrusting.rc != 0
+    with on_the_host():
+        assert untrusting.rc != 0
     assert found.rc == outside.returncode
     if not world.bare:
-        assert outside.returncode == 0, outside.stderr
+        with on_the_host():
+            assert outside.returncode == 0, outside.stderr
         assert found.stdout.strip().endswith("OK")
 
 
@@ -123,8 +127,9 @@ def test_an_authority_that_a_variable_names_is_trusted(
     found = inside.sh(f"{other}=/nonexistent openssl verify /project/{name}")
     without = inside.sh(f"SSL_CERT_FILE=/dev/null SSL_CERT_DIR=/nonexistent openssl verify /project/{name}")
 
-    assert outside.returncode == 0, outside.stderr
-    assert without.rc != 0
+    with on_the_host():
+        assert outside.returncode == 0, outside.stderr
+        assert without.rc != 0
     assert found.rc == 0, found.stdout + found.stderr
     assert inside.output(f"echo ${variable}") == world.environ[variable]
 
@@ -146,7 +151,8 @@ def test_what_other_variables_name_can_be_read(
     for variable in ("NODE_EXTRA_CA_CERTS", "NIX_SSL_CERT_FILE"):
         assert inside.output(f'cat "${variable}"') == ca.decode().strip()
         assert inside.sh(f'echo attack >>"${variable}"').rc != 0
-    assert beside in world.output(("cat", str(world.home / "corp/secret")))
+    with on_the_host():
+        assert beside in world.output(("cat", str(world.home / "corp/secret")))
     assert beside not in inside.sh(f"cat '{world.home}/corp/'*").stdout
 
 
@@ -161,7 +167,8 @@ def test_the_system_trusts_the_same_authorities(
 
     inside = fresh(world=world).inside
 
-    assert outside
+    with on_the_host():
+        assert outside
     assert inside.python(HASHES, tops=PLACES) == outside
     assert inside.python(DEFAULT) == trusted
 
@@ -177,7 +184,8 @@ def test_no_private_key_comes_along(fresh: Callable[..., Sandbox], new_world: Ca
     outside = world.python(KEYS)
     found = fresh(world=world).inside.python(KEYS)
 
-    assert "/etc/ssl/private/host.key" in outside, "the same probe has to see it on the host"
+    with on_the_host():
+        assert "/etc/ssl/private/host.key" in outside, "the same probe has to see it on the host"
     assert found == []
 
 
@@ -201,7 +209,8 @@ def test_without_it_the_hosts_authorities_are_nobodys(
 
     inside = fresh(world=world).inside
 
-    assert outside.returncode == 0
+    with on_the_host():
+        assert outside.returncode == 0
     assert inside.sh(f"openssl verify /project/{name}").rc != 0
     assert inside.output("echo ${SSL_CERT_FILE-unset}") == "unset"
     assert [top for top in (*PLACES, str(ca)) if inside.file(top).exists] == []

@@ -6,6 +6,7 @@ from conformance.checks.probes import display
 from conformance.checks.probes.means import mounted
 from conformance.harness.cells import Cell
 from conformance.harness.covers import covers
+from conformance.harness.errors import on_the_host
 from conformance.harness.inside import Inside
 from conformance.harness.world import World
 from fixtures.listeners import canary
@@ -15,7 +16,8 @@ from fixtures.listeners import canary
 def test_a_window_opened_inside_is_on_the_hosts_compositor(inside: Inside, host: World) -> None:
     """A window drawn inside is shown by the host's compositor, whose log has its title."""
     title = canary()
-    assert title not in host.services.compositor.titles()
+    with on_the_host():
+        assert title not in host.services.compositor.titles()
 
     answer = inside.python(display.WAYLAND, socket="", title=title)
 
@@ -48,7 +50,8 @@ def test_the_rest_of_the_runtime_directory_stays_outside(inside: Inside, host: W
     control = host.python(look, at=[str(hosts), str(host.runtime)])
     found = inside.python(look, at=["/run", "/tmp", "/var"])
 
-    assert {name, beside} <= set(control), "the same probe has to see them on the host"
+    with on_the_host():
+        assert {name, beside} <= set(control), "the same probe has to see them on the host"
     assert not {name, beside} & set(found)
     assert found, "there is at least the socket"
 
@@ -73,6 +76,7 @@ def test_no_compositor_is_within_reach(inside: Inside, host: World) -> None:
     found = {place: inside.python(display.WAYLAND, socket=place, title=canary()) for place in places}
     names = inside.output("echo ${WAYLAND_DISPLAY-unset} ${WAYLAND_SOCKET-unset}")
 
-    assert control == "shown", "the same probe has to reach it on the host"
+    with on_the_host():
+        assert control == "shown", "the same probe has to reach it on the host"
     assert all(answer.startswith("errno ") for answer in found.values()), found
     assert names == "unset unset"

@@ -10,6 +10,7 @@ from conformance.checks.probes.means import mounted
 from conformance.harness.boot import Sandbox
 from conformance.harness.cells import Cell
 from conformance.harness.covers import covers
+from conformance.harness.errors import on_the_host
 from conformance.harness.inside import Inside
 from conformance.harness.world import World
 from fixtures.listeners import canary
@@ -50,7 +51,8 @@ WHOLE = 1 << 30
 def test_a_window_opened_inside_is_on_the_hosts_screen(inside: Inside, host: World) -> None:
     """A window that a program inside opens is seen by another client of the host's X server."""
     title = canary()
-    assert title not in host.services.xserver.titles()
+    with on_the_host():
+        assert title not in host.services.xserver.titles()
 
     pid = inside.output(f"xmessage -title {title} -timeout 20 hello >/tmp/{title} 2>&1 & echo $!")
     seen = display.appears(inside, pid, host.services.xserver.titles, title)
@@ -67,10 +69,14 @@ def test_only_the_cookie_opens_the_display(inside: Inside, host: World) -> None:
     control = host.python(display.X11, sockets=[path], cookies=[None, WRONG, ""])
     found = inside.python(display.X11, sockets=[path], cookies=[None, WRONG, ""])
 
-    for side in (control, found):
+    def opened(side: dict[str, str]) -> None:
         assert side[f"{path} None"] == "accepted"
         assert side[f"{path} {WRONG}"].startswith("refused: ")
         assert side[f"{path} "].startswith("refused: ")
+
+    with on_the_host():
+        opened(control)
+    opened(found)
 
 
 @covers("x11", "forwarded", variant="default")
@@ -108,7 +114,8 @@ def test_other_displays_stay_outside(new_world: Callable[..., World], fresh: Cal
         listed = sandbox.inside.output("ls /tmp/.X11-unix").split()
         _, cookies, _ = sandbox.inside.python(FILE, junk="", size=WHOLE)
 
-    assert control.strip() == listener.canary, "the same probe has to reach it on the host"
+    with on_the_host():
+        assert control.strip() == listener.canary, "the same probe has to reach it on the host"
     assert found.startswith("errno ")
     assert listed == [world.services.xserver.socket.name]
     assert secret in authority.read_bytes().hex()
@@ -135,7 +142,8 @@ def test_no_display_is_within_reach(inside: Inside, host: World) -> None:
     found = inside.python(display.X11, sockets=[str(server.socket)], cookies=[server.cookie])
     names = inside.output("echo ${DISPLAY-unset} ${XAUTHORITY-unset}")
 
-    assert control[with_cookie] == "accepted", "the same probe has to reach it on the host"
+    with on_the_host():
+        assert control[with_cookie] == "accepted", "the same probe has to reach it on the host"
     assert found[with_cookie].startswith("errno ")
     assert names == "unset unset"
 

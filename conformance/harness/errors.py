@@ -6,10 +6,14 @@
     │   └── ConsoleDied       the sandbox ended
     └── NeverStarted      the command line did not come to a shell
 
-An AssertionError says that the sandbox broke a promise; whatever else a check raises leaves it unproven.
+An AssertionError says that the sandbox broke a promise; whatever else a check raises leaves it unproven. What
+is asserted of the host, where the same probe has to work, stands below `with on_the_host():`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class HarnessError(Exception):
@@ -40,3 +44,12 @@ class ConsoleDied(ConsoleError):
 
 class NeverStarted(HarnessError):
     """The sandbox did not come to a shell."""
+
+
+@contextmanager
+def on_the_host() -> Iterator[None]:
+    """An assertion in here is about the host: failing, it is a HarnessError, as such a probe is blind."""
+    try:
+        yield
+    except AssertionError as error:
+        raise HarnessError(f"the control on the host failed: {error}") from error
