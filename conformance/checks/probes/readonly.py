@@ -14,21 +14,25 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from conformance.checks.probes.network import PYTHON, outside
+from conformance.harness.errors import HarnessError
 from conformance.harness.inside import Inside
 from conformance.harness.world import World
 from fixtures import users
 
 # given: paths (to attack), out (directories where one may write), keep (ancestors of a path that lie above or
-# at one of these are not renamed). Prints {"tried": {"attempt path": "ok" | errno's name}, "undo": […]}.
+# at one of these are not renamed), bound (attempts by mounts alone, each on a read-only mount of one's own).
+# Prints {"tried": {"attempt path": "ok" | errno's name}, "undo": […]}.
 SOURCE = r"""
 import ctypes, errno, os, stat
 
 libc = ctypes.CDLL(None, use_errno=True)
 AT_FDCWD, AT_SYMLINK_FOLLOW, RENAME_EXCHANGE = -100, 0x400, 2
-MS_REMOUNT, MS_BIND, MNT_DETACH = 32, 4096, 2
+MS_RDONLY, MS_REMOUNT, MS_BIND, MNT_DETACH = 1, 32, 4096, 2
 CLONE_NEWUSER, CLONE_NEWNS = 0x10000000, 0x20000
-MOUNT_SETATTR, MOUNT_ATTR_RDONLY, OPEN_TREE, OPEN_TREE_CLONE, MOVE_MOUNT = 442, 1, 428, 1, 429
+MOUNT_SETATTR, MOUNT_ATTR_RDONLY, OPEN_TREE, OPEN_TREE_CLONE, AT_EMPTY_PATH = 442, 1, 428, 1, 0x1000
 tried, undo, number = {}, [], 0
 
 
@@ -159,25 +163,59 @@ def mark(path, text):
         put(path, text, os.O_WRONLY | os.O_APPEND)
 
 
+def kept(path):
+    # What else a remount has to say again: statvfs's flags as mount's, which differ in relatime alone.
+    has = os.statvfs(path).f_flag
+    return has & (2 | 4 | 8 | 1024 | 2048) | (1 << 21 if has & 4096 else 0)
+
+
+def set_writable(fd, path, flags):
+    attributes = (ctypes.c_uint64 * 4)(0, MOUNT_ATTR_RDONLY, 0, 0)
+    call(libc.syscall(MOUNT_SETATTR, fd, path.encode(), flags, attributes, ctypes.sizeof(attributes)))
+
+
 def remount(path):
-    call(libc.mount(None, path.encode(), None, MS_REMOUNT | MS_BIND, None))
+    call(libc.mount(None, path.encode(), None, MS_REMOUNT | MS_BIND | kept(path), None))
     mark(path, "remount")
 
 
 def writable_by_attribute(path):
-    attributes = (ctypes.c_uint64 * 4)(0, MOUNT_ATTR_RDONLY, 0, 0)
-    call(libc.syscall(MOUNT_SETATTR, AT_FDCWD, path.encode(), 0, attributes, ctypes.sizeof(attributes)))
+    set_writable(AT_FDCWD, path, 0)
     mark(path, "mount_setattr")
 
 
 def cloned(path):
     fd = call(libc.syscall(OPEN_TREE, AT_FDCWD, path.encode(), OPEN_TREE_CLONE))
+    try:
+        set_writable(fd, "", AT_EMPTY_PATH)
+    except OSError:
+        pass  # a mount of somebody else's stays as it was, which may be writable
     mark(f"/proc/self/fd/{fd}", "open_tree")
 
 
 def unmount(path):
     call(libc.umount2(path.encode(), MNT_DETACH))
     mark(path, "umount")
+
+
+def on_read_only(act):
+    # On a mount of our own over the path, which is seen to be read-only before it is attacked.
+    def attack(path):
+        call(libc.mount(path.encode(), path.encode(), None, MS_BIND, None))
+        try:
+            call(libc.mount(None, path.encode(), None, MS_REMOUNT | MS_BIND | MS_RDONLY | kept(path), None))
+            try:
+                mark(path, "nothing at all")
+            except OSError as error:
+                if error.errno != errno.EROFS:
+                    raise
+            else:
+                raise OSError(errno.EEXIST, "")
+            act(path)
+        finally:
+            libc.umount2(path.encode(), MNT_DETACH)
+
+    return attack
 
 
 def nested(path):
@@ -267,6 +305,18 @@ def move_in(path):
     first([lambda d=d: from_(d) for d in given["out"]])
 
 
+mounts = {
+    "remount": remount,
+    "mount_setattr": writable_by_attribute,
+    "open_tree": cloned,
+    "umount": unmount,
+}
+if given["bound"]:
+    for path in given["paths"]:
+        for name, act in mounts.items():
+            attempt(name, path, on_read_only(act))
+    given["paths"] = []
+
 directories = [path for path in given["paths"] if os.path.isdir(path)]
 for path in given["paths"]:
     both = {
@@ -276,10 +326,7 @@ for path in given["paths"]:
         "setxattr": lambda p: os.setxattr(p, "user.attack", b"1"),
         "proc-root": by_roots,
         "proc-fd": by_descriptors,
-        "remount": remount,
-        "mount_setattr": writable_by_attribute,
-        "open_tree": cloned,
-        "umount": unmount,
+        **mounts,
         "nested-mount": nested,
     }
     of_directories = {
@@ -327,7 +374,7 @@ for gone, back in reversed(given["undo"]):
 print(json.dumps(None))
 """
 
-# What an ordinary user can do to files of their own on any Linux; mounts are not among it everywhere.
+# What an ordinary user can do to files of their own on any Linux; and to mounts, in a namespace of their own.
 # fmt: off
 FILES = (
     "write", "append", "truncate", "open-truncated", "symlink", "reopen", "link-out", "chmod", "chown",
@@ -337,7 +384,12 @@ DIRECTORIES = (
     "create", "mkdir", "symlink-in", "mkfifo", "tmpfile", "move-in", "chmod", "chown", "utimes",
     "proc-root", "proc-fd", "replant",
 )
+MOUNTS = ("remount", "mount_setattr", "open_tree", "umount")
 # fmt: on
+# Where one may mount: for any user, or where user namespaces are shut to them, for who has sudo.
+UNSHARED = ("unshare", "--user", "--map-root-user", "--mount")
+BY_ROOT = ("sudo", "-n", "unshare", "--mount", "--propagation", "private")
+_MOUNT = ("mount", "-t", "tmpfs", "none", "/tmp")  # in that namespace alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -366,7 +418,7 @@ def attack(
     """
     hosts = [hosts] if isinstance(hosts, Path) else list(hosts)
     before = [seen(path) for path in hosts]
-    found = inside.python(SOURCE, paths=list(paths), out=list(out), keep=[], timeout_s=60)
+    found = inside.python(SOURCE, paths=list(paths), out=list(out), keep=[], bound=False, timeout_s=60)
     reached = [line for old, path in zip(before, hosts, strict=True) for line in changed(old, seen(path))]
     if found["undo"]:
         inside.python(UNDO, undo=found["undo"])
@@ -376,18 +428,33 @@ def attack(
 
 
 def control(host: World) -> list[str]:
-    """The attempts that do not even work on the host, on files of the user's own: there should be none."""
+    """The attempts that do not even work on the host, on files of the user's own: there should be none.
+
+    Those by mounts are tried where the user may mount. Raises HarnessError when that is nowhere.
+    """
+    mounting = next((p for p in (UNSHARED, BY_ROOT) if host.run((*p, *_MOUNT)).returncode == 0), None)
+    if mounting is None:
+        raise HarnessError(
+            "nowhere can a mount be tried here: neither in a user namespace nor with sudo",
+            "sysctl -w kernel.unprivileged_userns_clone=1 kernel.apparmor_restrict_unprivileged_userns=0",
+        )
+    nested = ("nested-mount",) if mounting is UNSHARED else ()
     twin = users.directory(host.home / f"twin-{uuid.uuid4().hex[:8]}", host.user)
     out = users.directory(twin / "out", host.user)
     try:
         target = host.write(twin / "a/b/file", "content")
         directory = host.write(twin / "c/d/of-directory", "content").parent
         wrong: list[str] = []
-        for path, names in ((target, FILES), (directory, DIRECTORIES)):
+        how: dict[str, Any] = {"out": [str(out)], "keep": [str(twin)]}
+        for path, names in ((target, (*FILES, *nested)), (directory, (*DIRECTORIES, *nested))):
             before = seen(path)
-            found = host.python(SOURCE, paths=[str(path)], out=[str(out)], keep=[str(twin)])
+            by_mounts = outside(host, (*mounting, *PYTHON), SOURCE, paths=[str(path)], bound=True, **how)
+            wrong += Attack(tried=by_mounts["tried"], reached=[]).failed(MOUNTS)
+            if not changed(before, between := seen(path)):
+                wrong.append(f"nothing by mounts is seen at {path}")
+            found = host.python(SOURCE, paths=[str(path)], bound=False, **how)
             wrong += Attack(tried=found["tried"], reached=[]).failed(names)
-            if not changed(before, seen(path)):
+            if not changed(between, seen(path)):
                 wrong.append(f"nothing of it is seen at {path}")
         return wrong
     finally:
