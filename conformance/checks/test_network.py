@@ -30,11 +30,12 @@ NO_WAY = {"ENETUNREACH", "EHOSTUNREACH", "ECONNREFUSED", "EADDRNOTAVAIL", "EPERM
 def test_a_server_on_the_hosts_network_answers(
     fresh: Callable[..., Sandbox], new_world: Callable[..., World]
 ) -> None:
-    """A neighbour on the host's network answers by TCP and UDP, over IPv4 and IPv6."""
+    """A neighbour, and the host at its own addresses on its network, answer by TCP and UDP, IPv4 and IPv6."""
     world = new_world()
     with lan(world.services.scratch("lan"), as_user=world.user) as there:
         names = [["name", there.name, 0]]
-        tries = [[kind, to, there.port] for kind in ("tcp", "udp") for to in there.addresses]
+        everywhere = (*there.addresses, *there.own)
+        tries = [[kind, to, there.port] for kind in ("tcp", "udp") for to in everywhere]
         control = network.on_lan(there, world, network.REACH, tries=tries + names)
 
         sandbox = fresh(world=world, prefix=there.prefix)
@@ -44,9 +45,10 @@ def test_a_server_on_the_hosts_network_answers(
         heard = there.heard()[len(before) :]
 
     with on_the_host():
-        assert network.answers(control) == [f"answer {there.canary}"] * 4 + [f"answer {there.answer}"]
-    assert network.answers(found) == [f"answer {there.canary}"] * 4
-    assert [line.split()[0] for line in heard] == ["tcp4", "tcp6", "udp4", "udp6"]
+        assert network.answers(control) == [f"answer {there.canary}"] * 8 + [f"answer {there.answer}"]
+    assert network.answers(found) == [f"answer {there.canary}"] * 8
+    kinds = ("tcp4", "tcp6", "udp4", "udp6")
+    assert sorted(line.split()[0] for line in heard) == sorted([*kinds, *(f"own-{kind}" for kind in kinds)])
 
 
 @covers("network", "shared")
@@ -97,26 +99,28 @@ def test_the_network_namespace_is_the_hosts(inside: Inside, host: World) -> None
 def test_without_network_nothing_is_reached(
     fresh: Callable[..., Sandbox], new_world: Callable[..., World]
 ) -> None:
-    """TCP, UDP, ICMP and raw sockets to neighbours and beyond fail at once, with an error and no timeout."""
+    """TCP, UDP, ICMP and raw sockets to neighbours, beyond, and to the host's own addresses fail at once."""
     world = new_world()
-    kinds = ("tcp", "udp", "icmp", "raw")
     with lan(world.services.scratch("lan"), as_user=world.user) as there:
-        known = [[kind, to, there.port] for kind in ("tcp", "udp") for to in there.addresses]
+        everywhere = (*there.addresses, *there.own)
+        known = [[kind, to, there.port] for kind in ("tcp", "udp") for to in everywhere]
+        pings = [["icmp", to, 0] for to in everywhere]
+        beyond = ("203.0.113.1", "2001:db8::1")
         tries = [
-            [kind, to, there.port]
-            for kind in kinds
-            for to in (*there.addresses, "203.0.113.1", "2001:db8::1")
+            *known,
+            *pings,
+            *(["raw", to, 0] for to in (*everywhere, *beyond)),
+            *([kind, to, there.port] for kind in ("tcp", "udp", "icmp") for to in beyond),
         ]
-        control = network.on_lan(there, world, network.REACH, tries=known)
+        control = network.on_lan(there, world, network.REACH, tries=known + pings * there.pings)
         before = there.heard()
 
         found = fresh(world=world, prefix=there.prefix).inside.python(network.REACH, tries=tries)
         heard = there.heard()[len(before) :]
 
+    answers = [f"answer {there.canary}"] * len(known) + ["answer fixture!"] * len(pings) * there.pings
     with on_the_host():
-        assert network.answers(control) == [f"answer {there.canary}"] * 4, (
-            "the same probe has to reach them outside"
-        )
+        assert network.answers(control) == answers, "the same probe has to reach them outside"
     assert [one for one in zip(tries, found, strict=True) if one[1][0] not in NO_WAY] == []
     assert network.slow(found) == []
     assert heard == []

@@ -13,6 +13,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from conformance.checks.probes import network
 from conformance.checks.probes.calls import PRELUDE, numbers
 from conformance.harness.boot import Sandbox, spawn, stop
 from conformance.harness.cells import Cell
@@ -116,6 +117,42 @@ def test_nothing_that_takes_a_capability_can_be_done(inside: Inside, host: World
     assert {name: r for name, r in found.items() if r not in (-errno.EPERM, -errno.EINVAL)} == {}
     # EINVAL: a user that the sandbox does not have at all.
     assert [name for name, r in found.items() if r == -errno.EINVAL and name != "setuid"] == []
+
+
+RAW = """
+import socket
+kinds = {
+    "ICMP": (socket.AF_INET, socket.IPPROTO_ICMP),
+    "TCP": (socket.AF_INET, socket.IPPROTO_TCP),
+    "UDP": (socket.AF_INET, socket.IPPROTO_UDP),
+    "any": (socket.AF_INET, socket.IPPROTO_RAW),
+    "ICMPv6": (socket.AF_INET6, socket.IPPROTO_ICMPV6),
+    "TCP over IPv6": (socket.AF_INET6, socket.IPPROTO_TCP),
+    "any over IPv6": (socket.AF_INET6, socket.IPPROTO_RAW),
+}
+found = {}
+for name, (family, protocol) in kinds.items():
+    try:
+        socket.socket(family, socket.SOCK_RAW, protocol).close()
+        found[name] = 0
+    except OSError as error:
+        found[name] = -error.errno
+print(json.dumps(found))
+"""
+
+
+@covers("privileges", "absent")
+def test_no_raw_socket_can_be_made(inside: Inside, host: World) -> None:
+    """Raw sockets, which send as anybody and read all that comes, fail with EPERM: ICMP, TCP, UDP and any."""
+    # Who has the network's capabilities makes each of them.
+    by = ("unshare", "--user", "--map-root-user", "--net")
+    control = network.outside(host, (*by, *network.PYTHON), RAW)
+
+    found = inside.python(RAW)
+
+    with on_the_host():
+        assert control == dict.fromkeys(control, 0)
+    assert found == dict.fromkeys(control, -errno.EPERM)
 
 
 # A program that asks for a password is looked at while it waits.
