@@ -10,6 +10,9 @@ from launcher.spec.load import load
 from sabotage import behaviour
 from sabotage.spoils import (
     ALLOW_ALL,
+    FROM_NEVER_ON,
+    FROM_X32_ON,
+    KILL_PROCESS,
     NothingToSpoil,
     Spoil,
     asked,
@@ -152,6 +155,7 @@ def _too_many() -> list[Spoil]:
 
 def _isolation() -> list[Spoil]:
     machine = os.uname().machine
+    whole = bytes.fromhex(FILTERS[machine, False])
     return [
         without_option("processes", "pid", "--unshare-pid"),
         without_option("processes", "ipc", "--unshare-ipc"),
@@ -160,9 +164,19 @@ def _isolation() -> list[Spoil]:
         without_option("host-loopback", "shared", "--unshare-net", variant="no-network"),
         with_option("privileges", "capabilities", "--cap-add", "ALL"),
         filtered("syscalls", "none", "no filter", ALLOW_ALL),
+        *_foreign(machine, whole),
         filtered("privileges", "tiocsti", "no filter: TIOCSTI", ALLOW_ALL),
         filtered("userns", "allowed", "nested user namespaces", bytes.fromhex(FILTERS[machine, True])),
         extra(
             "kvm", "bound", "/dev/kvm", Mount(kind="bind", source="/dev/kvm", target="/dev/kvm", mode="dev")
         ),
     ]
+
+
+def _foreign(machine: str, whole: bytes) -> list[Spoil]:
+    """Calls by other ABIs' numbers. A kernel without i386's gate has nothing to let in by it."""
+    if machine != "x86_64":
+        return []
+    x32 = filtered("syscalls", "x32", "calls by x32's numbers", whole.replace(FROM_X32_ON, FROM_NEVER_ON))
+    i386 = filtered("syscalls", "i386", "calls by i386's gate", whole.replace(KILL_PROCESS, ALLOW_ALL))
+    return [x32, i386] if os.path.exists("/proc/sys/abi/vsyscall32") else [x32]

@@ -14,8 +14,11 @@ from launcher.backends.base import Launch
 from launcher.plan.model import Mount, Plan
 from launcher.request import Request
 
-# One instruction of classic BPF: return SECCOMP_RET_ALLOW.
+# One instruction of classic BPF each: return SECCOMP_RET_ALLOW, SECCOMP_RET_KILL_PROCESS; and how
+# launcher.seccomp begins the two lines about x32, which are for numbers from bit 30 on, and for none.
 ALLOW_ALL = pack("<HBBI", 0x06, 0, 0, 0x7FFF0000)
+KILL_PROCESS = pack("<HBBI", 0x06, 0, 0, 0x80000000)
+FROM_X32_ON, FROM_NEVER_ON = pack("<HBBI", 0x35, 0, 2, 1 << 30), pack("<HBBI", 0x35, 0, 2, 2**32 - 1)
 
 
 class NothingToSpoil(Exception):
