@@ -7,6 +7,8 @@ checks made of starts that were refused. A row that is broken without any lie co
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -17,12 +19,15 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from conformance.harness.mounts import python_in_namespace
+from fixtures.users import ordinary_user
 from launcher.errors import UserError
 from sabotage.lies import lies
 from sabotage.spoils import Spoil
 
 ROOT = Path(__file__).parent.parent
 DOOR = Path(__file__).parent / "door.py"
+CHECKS = ROOT / "conformance/checks"
 LIMIT_S = 120
 
 
@@ -33,6 +38,7 @@ class Told:
     spoil: Spoil
     outcome: str
     reason: str = ""
+    seconds: float = 0.0
 
 
 def score(
@@ -59,8 +65,8 @@ def score(
         told = []
         for result in pool.map(lambda s: _tell(s, backend, honest[s.row, s.variant]), chosen):
             told.append(result)
-            line = f"{len(told):3}/{len(chosen)}  {result.outcome:9} {result.spoil.name}  {result.reason}"
-            say(line.rstrip())
+            line = f"{len(told):3}/{len(chosen)}  {result.outcome:9} {result.seconds:4.1f} s  "
+            say(f"{line}{result.spoil.name}  {result.reason}".rstrip())
     return told
 
 
@@ -84,12 +90,14 @@ def _tell(spoil: Spoil, backend: str, honest: tuple[str, str]) -> Told:
     with tempfile.TemporaryDirectory(prefix="told-") as directory:
         mark = Path(directory) / "mark"
         command = f"{sys.executable} -I {DOOR} {mark} {spoil.name}"
+        began = time.monotonic()
         verdict, reason = _verdict(spoil.row, spoil.variant, backend, command)
+        seconds = time.monotonic() - began
         if not mark.exists():
-            return Told(spoil=spoil, outcome="not told", reason=_line(reason))
+            return Told(spoil=spoil, outcome="not told", reason=_line(reason), seconds=seconds)
     if verdict == "broken":
-        return Told(spoil=spoil, outcome="caught")
-    return Told(spoil=spoil, outcome="survived", reason=f"{verdict}: {_line(reason)}")
+        return Told(spoil=spoil, outcome="caught", seconds=seconds)
+    return Told(spoil=spoil, outcome="survived", reason=f"{verdict}: {_line(reason)}", seconds=seconds)
 
 
 def _line(reason: str) -> str:
@@ -99,26 +107,31 @@ def _line(reason: str) -> str:
 
 
 def _verdict(row: str, variant: str, backend: str, command: str = "") -> tuple[str, str]:
-    """The verdict of one cell, and why it is not proven.
+    """The verdict of one cell, and why it is not proven. Of a lie, one broken promise is enough.
 
-    By a worker: an ordinary user has a mount namespace, which some rows need, in workers alone.
+    One process: an ordinary user's is in a mount namespace of its own, which some rows need.
     """
     with tempfile.TemporaryDirectory(prefix="sabotage-") as directory:
+        python = shlex.split(python_in_namespace(ordinary_user())) or [sys.executable]
         argv = [
-            sys.executable, "-m", "pytest", "conformance", "-q", "-p", "no:cacheprovider", "-n", "1",
+            *python[:-1], "timeout", "--kill-after=5", str(LIMIT_S), python[-1],
+            "-m", "pytest", *_checks(row), "-q", "-p", "no:cacheprovider", "-p", "no:xdist",
             "--backend", backend, "--row", row, "--variant", variant, "--matrix", directory,
-            *(["--command", command] if command else []),
+            *(["--command", command, "--until-broken"] if command else []),
         ]  # fmt: skip
-        started = time.monotonic()
-        try:
-            done = subprocess.run(
-                argv, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False
-            )
-        except subprocess.TimeoutExpired:
-            return "unproven", f"no end after {time.monotonic() - started:.0f} s"
+        done = subprocess.run(
+            argv, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
         matrix = Path(directory) / "matrix.json"
         if not matrix.exists():
-            return "unproven", (done.stdout + done.stderr)[-300:]
+            late = f"no end after {LIMIT_S} s: " if done.returncode in (124, 137) else ""
+            return "unproven", late + (done.stdout + done.stderr)[-300:]
         cells = json.loads(matrix.read_text())["cells"]
     cell = next(c for c in cells if (c["row"], c["variant"]) == (row, variant))
     return cell["verdict"], cell["reason"]
+
+
+def _checks(row: str) -> list[str]:
+    """The files that have checks of the row: to read them all takes longer than most rows do."""
+    covers = re.compile(rf"@covers\(\s*[\"']{re.escape(row)}[\"']")
+    return [str(path) for path in sorted(CHECKS.glob("test_*.py")) if covers.search(path.read_text())]

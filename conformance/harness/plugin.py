@@ -40,6 +40,9 @@ def add_options(parser: pytest.Parser) -> None:
         "--command", default="", metavar="PROGRAM", help="grade this program, with the same flags"
     )
     group.addoption("--must-run", action="store_true", help="what cannot be looked at has failed")
+    group.addoption(
+        "--until-broken", action="store_true", help="stop at the first broken promise: one is enough"
+    )
     group.addoption("--matrix", default=str(MATRIX), metavar="DIR", help="where the matrix is written")
 
 
@@ -185,6 +188,8 @@ class Conformance:
         if report.skipped and self.must_run and not hasattr(report, "wasxfail"):
             report.outcome = "failed"
             report.longrepr = f"it must run here (--must-run), but: {outcome.reason}"
+        if outcome.verdict == Verdict.BROKEN and self.config.getoption("--until-broken"):
+            item.session.shouldstop = f"{outcome.check}: broken (--until-broken)"
         report.user_properties.append((OUTCOME, json.dumps(outcome.as_json())))
         return self._with_boots(report)
 

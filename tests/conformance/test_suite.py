@@ -127,6 +127,13 @@ def test_a_run_in_a_scripts_background_is_graded_alike(tmp_path: Path) -> None:
     assert Run(done, tmp_path).verdicts == {"exit default": "proven"}, done.stdout
 
 
+def test_until_broken_looks_no_further(suite: Suite) -> None:
+    run = suite("--row", "environment", "--variant", "default", "--until-broken", graded=NO_SANDBOX)
+
+    assert run.verdicts == {"environment default": "broken"}
+    assert "\n1 failed" in run.text
+
+
 def test_a_backend_that_is_not_built_is_graded_by_no_other(suite: Suite) -> None:
     run = suite("--backend", "vm", "--row", "uid", "--variant", "default")
 
