@@ -7,7 +7,8 @@ import shlex
 import sys
 
 from invoke.context import Context
-from invoke.tasks import task
+from invoke.parser.argument import Argument
+from invoke.tasks import Task, task
 
 import bench.launch
 from launcher.errors import UserError
@@ -18,6 +19,17 @@ from tooling.report import reported, say
 def _rest() -> tuple[str, ...]:
     """What was typed after the first `--`; from sys.argv, as invoke's own remainder has lost its quotes."""
     return tuple(sys.argv[sys.argv.index("--") + 1 :]) if "--" in sys.argv else ()
+
+
+class Parallel(Task):  # type: ignore[type-arg]
+    """A task whose --jobs is called -n, too, as xdist's own is; of flags, invoke shortens all or none."""
+
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        arguments = super().get_arguments(ignore_unknown_help)
+        for argument in arguments:
+            if argument.name == "jobs":
+                argument.names = (*argument.names, "n")
+        return arguments
 
 
 @task(
@@ -65,6 +77,7 @@ def setup(_context: Context, backend: str = "bubblewrap", yes: bool = False) -> 
 
 @task(
     name="test",
+    klass=Parallel,
     auto_shortflags=False,
     iterable=["row", "variant"],
     help={
@@ -106,6 +119,7 @@ def run_tests(
 
 
 @task(
+    klass=Parallel,
     auto_shortflags=False,
     help={
         "backend": "whose column of the table is proven",
@@ -126,6 +140,7 @@ def matrix(
 
 
 @task(
+    klass=Parallel,
     auto_shortflags=False,
     iterable=["lie"],
     help={

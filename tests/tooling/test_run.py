@@ -45,6 +45,15 @@ def test_arguments_reach_the_launcher_byte_for_byte(desk: Desk) -> None:
     ]
 
 
+@pytest.mark.parametrize("task", ["test", "matrix", "sabotage"])
+@pytest.mark.parametrize("jobs", [["-n", "2"], ["-n2"], ["--jobs", "2"], ["--jobs=2"]], ids=" ".join)
+def test_how_many_at_a_time_is_said_by_n_or_jobs(desk: Desk, task: str, jobs: list[str]) -> None:
+    done = desk.invoke(task, *jobs, "--backend", "nope")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[0] == "claude-sandbox: unknown backend 'nope'"
+
+
 def test_flags_stand_before_the_project(desk: Desk) -> None:
     done = desk.invoke(
         "run", "bubblewrap", "proj", "--flags=--share '/a b' --quiet", "--shell", "--", "-c", "id"
