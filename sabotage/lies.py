@@ -160,6 +160,8 @@ def _isolation() -> list[Spoil]:
         without_option("processes", "pid", "--unshare-pid"),
         without_option("processes", "ipc", "--unshare-ipc"),
         without_option("processes", "uts", "--unshare-uts", "--hostname", "sandbox"),
+        without_option("etc", "writable", "--remount-ro", "/"),
+        without_option("home", "beside", "--remount-ro", "/"),
         without_option("network", "shared", "--unshare-net", variant="no-network"),
         without_option("host-loopback", "shared", "--unshare-net", variant="no-network"),
         with_option("privileges", "capabilities", "--cap-add", "ALL"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pwd
 
+from conformance.checks.probes import readonly
 from conformance.harness.cells import BARE, DEFAULT, OPTIONAL, Cell, cells
 from conformance.harness.covers import covers
 from conformance.harness.errors import HarnessError, on_the_host
@@ -154,6 +155,19 @@ def test_the_machines_names_are_the_sandboxs(inside: Inside, host: World) -> Non
 
         assert found
         assert found != outside
+
+
+@covers("etc", "filtered")
+def test_nothing_is_added_to_etc_or_taken_away(inside: Inside, host: World) -> None:
+    """Inside, nobody adds a name to /etc, where programs look for settings, nor changes what is there."""
+    blind = readonly.names_control(host)
+    there = ["/etc/passwd", "/etc/group", "/etc/hostname", "/etc/machine-id"]
+
+    found = inside.python(readonly.NAMES, directories=["/etc"], there=there)
+
+    with on_the_host():
+        assert blind == []
+    assert {name: came for name, came in found.items() if came not in readonly.REFUSED} == {}
 
 
 @covers("etc", "filtered", means=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
+from conformance.checks.probes import readonly
 from conformance.harness.cells import Cell, cells
 from conformance.harness.covers import covers
 from conformance.harness.errors import on_the_host
@@ -225,6 +226,20 @@ with open("/proc/self/mountinfo") as file:
         found.append([fields[2], fields[3], fields[4]])
 print(json.dumps(found))
 """
+
+
+@covers("home", "own")
+def test_nothing_is_put_beside_it(inside: Inside, host: World) -> None:
+    """Beside what is granted nothing can be written: not in /, /home, /usr, /usr/local, /var or /run."""
+    blind = readonly.names_control(host)
+    places = ["/", "/home", "/usr", "/usr/local", "/usr/bin", "/var", "/run"]
+
+    found = inside.python(readonly.NAMES, directories=[p for p in places if inside.file(p).exists], there=[])
+
+    with on_the_host():
+        assert blind == []
+    assert len(found) >= 4 * 5
+    assert {name: came for name, came in found.items() if came not in readonly.REFUSED} == {}
 
 
 @covers("home", "own", means=True)

@@ -374,6 +374,46 @@ for gone, back in reversed(given["undo"]):
 print(json.dumps(None))
 """
 
+# Ways of adding a name to directories, and of changing what has one there.
+# given: directories, there (files that exist). Prints {"attempt path": "ok" | errno's name}.
+NAMES = r"""
+import errno, os
+spare = f".attack-{os.getpid()}"
+tried = {}
+def attempt(name, path, act):
+    try:
+        act(path)
+        tried[f"{name} {path}"] = "ok"
+    except OSError as error:
+        tried[f"{name} {path}"] = errno.errorcode.get(error.errno, str(error.errno))
+def created(path):
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+    os.unlink(path)
+def made(path):
+    os.mkdir(path)
+    os.rmdir(path)
+def linked(path):
+    os.symlink("/etc/passwd", path)
+    os.unlink(path)
+def piped(path):
+    os.mkfifo(path)
+    os.unlink(path)
+def renamed(path):
+    os.rename(path, path + ".attack")
+    os.rename(path + ".attack", path)
+for directory in given["directories"]:
+    for name, act in {"create": created, "mkdir": made, "symlink": linked, "mkfifo": piped}.items():
+        attempt(name, f"{directory.rstrip('/')}/{spare}", act)
+for path in given["there"]:
+    attempt("chmod", path, lambda p: os.chmod(p, 0o666))
+    attempt("append", path, lambda p: os.close(os.open(p, os.O_WRONLY | os.O_APPEND)))
+    attempt("rename", path, renamed)
+    attempt("unlink", path, os.unlink)
+print(json.dumps(tried))
+"""
+# What says that one may not. Not ENOENT, which says that there was nothing to be tried, nor a full disk.
+REFUSED = {"EROFS", "EACCES", "EPERM", "EBUSY"}
+
 # What an ordinary user can do to files of their own on any Linux; and to mounts, in a namespace of their own.
 # fmt: off
 FILES = (
@@ -457,6 +497,17 @@ def control(host: World) -> list[str]:
             if not changed(between, seen(path)):
                 wrong.append(f"nothing of it is seen at {path}")
         return wrong
+    finally:
+        shutil.rmtree(twin)
+
+
+def names_control(host: World) -> list[str]:
+    """What of NAMES does not work on the host, in a directory of the user's own: there should be nothing."""
+    twin = users.directory(host.home / f"twin-{uuid.uuid4().hex[:8]}", host.user)
+    try:
+        there = str(host.write(twin / "file", "content"))
+        found = host.python(NAMES, directories=[str(twin)], there=[there])
+        return [name for name, came in found.items() if came != "ok"]
     finally:
         shutil.rmtree(twin)
 
