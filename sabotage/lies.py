@@ -88,11 +88,14 @@ def _too_many() -> list[Spoil]:
     def bound(path: str) -> Mount:
         return Mount(kind="bind", source=path, target=path, mode="rw")
 
-    def raw_bus(plan: Plan) -> Plan:
-        proxy = next(p for p in plan.proxies if p.socket.endswith("dbus-session"))
-        path = proxy.address.removeprefix("unix:path=").partition(",")[0]
-        mounts = tuple(m.replace(source=path) if m.source == proxy.socket else m for m in plan.mounts)
-        return plan.replace(mounts=mounts)
+    def raw_bus(row: str) -> Spoil:
+        def spoil(plan: Plan) -> Plan:
+            proxy = next(p for p in plan.proxies if p.socket.endswith(row))
+            path = proxy.address.removeprefix("unix:path=").partition(",")[0]
+            mounts = tuple(m.replace(source=path) if m.source == proxy.socket else m for m in plan.mounts)
+            return plan.replace(mounts=mounts)
+
+        return Spoil(name=f"{row}:raw", row=row, says="the whole bus", plan=spoil)
 
     def environment(plan: Plan) -> Plan:
         return plan.replace(environment=tuple({**os.environ, **dict(plan.environment)}.items()))
@@ -122,7 +125,8 @@ def _too_many() -> list[Spoil]:
         extra(
             "devices", "host", "the host's /dev", Mount(kind="bind", source="/dev", target="/dev", mode="dev")
         ),
-        Spoil(name="dbus-session:raw", row="dbus-session", says="the whole session bus", plan=raw_bus),
+        raw_bus("dbus-session"),
+        raw_bus("dbus-system"),
         Spoil(
             name="environment:inherited", row="environment", says="the caller's variables", plan=environment
         ),

@@ -193,7 +193,7 @@ def test_no_socket_within_reach_is_an_unfiltered_bus(inside: Inside, host: World
     raw = [str(session.socket), str(system.socket)]
 
     control = host.python(bus.SOCKETS, **_search(host), places=raw)
-    found = inside.python(bus.SOCKETS, **{**_search(host), "below": ["/"]}, places=raw)
+    found = bus.sockets(inside, **{**_search(host), "below": ["/"]}, places=raw)
 
     with on_the_host():
         assert control[raw[0]] == f"bus {session.witness.canary}"
@@ -219,7 +219,7 @@ def test_there_is_no_session_bus(inside: Inside, host: World) -> None:
     places = [str(session.socket), f"{host.runtime}/bus", f"/run/user/{host.user.uid}/bus"]
 
     control = host.python(bus.SOCKETS, **_search(host), places=[str(session.socket)])
-    found = inside.python(bus.SOCKETS, **{**_search(host), "below": ["/"]}, places=places)
+    found = bus.sockets(inside, **{**_search(host), "below": ["/"]}, places=places)
     named = inside.output(f"echo ${{{VARIABLE}-unset}}")
     read = inside.sh(f"timeout 20 secret-tool lookup name {name}")
 
@@ -234,7 +234,7 @@ def test_there_is_no_session_bus(inside: Inside, host: World) -> None:
 
 def _search(host: World) -> dict[str, Any]:
     witnesses = (host.services.session_bus.witness.name, host.services.system_bus.witness.name)
-    return {"below": [], "skip": NOT_WALKED, "names": witnesses, "patience_ms": 500}
+    return {"below": [], "skip": NOT_WALKED, "names": witnesses}
 
 
 def _number(host: World, session: SessionBus, name: str) -> str:

@@ -84,13 +84,41 @@ def test_the_bus_tells_of_nobody(inside: Inside, host: World) -> None:
     assert {each[0]: found[each[0]][0] for each in refused} == {each[0]: "error" for each in refused}
 
 
+@covers("dbus-system", "filtered")
+def test_the_bus_starts_and_overhears_nothing(inside: Inside, host: World) -> None:
+    """No service is started by a call or by its name, and nobody overhears others, as they may on the host."""
+    system = host.services.system_bus
+    system.deactivate()
+    started = system.activatable.name
+    calls = [
+        call("by a call", started, "/", started, "Ping"),
+        of_bus("StartServiceByName", "su", started, 0),
+        of_bus("UpdateActivationEnvironment", "a{ss}", {"FIXTURE": "1"}),
+        of_bus("ReloadConfig"),
+        of_bus("AddMatch", "s", "eavesdrop=true"),
+        call("monitor", BUS, "/org/freedesktop/DBus", f"{BUS}.Monitoring", "BecomeMonitor", "asu", [], 0),
+    ]
+
+    found = inside.python(bus.CALLS, address="", variable=VARIABLE, calls=calls)
+    activated = system.mark.exists() or system.activatable.calls
+    control = host.python(bus.CALLS, address=system.address, variable="", calls=calls)
+    marked = system.mark.exists()
+    system.deactivate()
+
+    with on_the_host():
+        assert bus.kinds(control) == dict.fromkeys(control, "return")
+        assert marked, "the same call has to start it from the host"
+    assert not activated
+    assert bus.kinds(found) == dict.fromkeys(found, "error")
+
+
 @covers("dbus-system", "filtered", needs=("dbus-session",))
 def test_no_socket_within_reach_is_the_raw_system_bus(inside: Inside, host: World) -> None:
     """The path of the host's bus leads nowhere; behind each socket that is there, no service answers."""
     session, system = host.services.session_bus, host.services.system_bus
 
     control = host.python(bus.SOCKETS, **_search(host), places=[str(system.socket)])
-    found = inside.python(bus.SOCKETS, **{**_search(host), "below": ["/"]}, places=[str(system.socket)])
+    found = bus.sockets(inside, **{**_search(host), "below": ["/"]}, places=[str(system.socket)])
 
     with on_the_host():
         assert control[str(system.socket)] == f"bus {system.witness.canary}"
@@ -112,7 +140,7 @@ def test_there_is_no_system_bus(inside: Inside, host: World) -> None:
     places = [str(system.socket), *USUAL]
 
     control = host.python(bus.SOCKETS, **_search(host), places=[str(system.socket)])
-    found = inside.python(bus.SOCKETS, **{**_search(host), "below": ["/"]}, places=places)
+    found = bus.sockets(inside, **{**_search(host), "below": ["/"]}, places=places)
     named = inside.output(f"echo ${{{VARIABLE}-unset}}")
 
     with on_the_host():
@@ -124,7 +152,7 @@ def test_there_is_no_system_bus(inside: Inside, host: World) -> None:
 
 def _search(host: World) -> dict[str, Any]:
     names = (host.services.system_bus.witness.name,)
-    return {"below": [], "skip": NOT_WALKED, "names": names, "patience_ms": 500}
+    return {"below": [], "skip": NOT_WALKED, "names": names}
 
 
 def _number(host: World) -> str:
