@@ -79,9 +79,9 @@ def setup(_context: Context, backend: str = "bubblewrap", yes: bool = False) -> 
     name="test",
     klass=Parallel,
     auto_shortflags=False,
-    iterable=["row", "variant"],
+    iterable=["backend", "row", "variant"],
     help={
-        "backend": "whose column of the table is proven",
+        "backend": "whose column of the table is proven (repeatable; all that are built without it)",
         "row": "prove this row alone (repeatable)",
         "variant": "prove this variant alone: default, no-network, … (repeatable)",
         "command": "grade another program, which takes the same flags",
@@ -93,9 +93,9 @@ def setup(_context: Context, backend: str = "bubblewrap", yes: bool = False) -> 
 @reported
 def run_tests(
     _context: Context,
+    backend: list[str],
     row: list[str],
     variant: list[str],
-    backend: str = "bubblewrap",
     command: str = "",
     jobs: int = 0,
     must_run: bool = False,
@@ -106,7 +106,7 @@ def run_tests(
     Arguments for pytest stand after --. With --row, --variant or --command the table alone is proven.
     """
     options = suite.Options(
-        backend=backend,
+        backends=tuple(backend) or (("bubblewrap",) if command else ()),
         rows=tuple(row),
         variants=tuple(variant),
         command=command,
@@ -121,8 +121,9 @@ def run_tests(
 @task(
     klass=Parallel,
     auto_shortflags=False,
+    iterable=["backend"],
     help={
-        "backend": "whose column of the table is proven",
+        "backend": "whose column of the table is proven (repeatable; all that are built without it)",
         "jobs": "checks at a time; 0: one for each core",
         "must-run": "what cannot be looked at has failed",
         "yes": "install what is needed without asking",
@@ -130,11 +131,11 @@ def run_tests(
 )
 @reported
 def matrix(
-    _context: Context, backend: str = "bubblewrap", jobs: int = 0, must_run: bool = False, yes: bool = False
+    _context: Context, backend: list[str], jobs: int = 0, must_run: bool = False, yes: bool = False
 ) -> int:
     """Prove the table and draw it: build/matrix/{index.html,matrix.md,matrix.json,junit.xml}."""
     options = suite.Options(
-        backend=backend, matrix=True, jobs=jobs, must_run=must_run, yes=yes, arguments=_rest()
+        backends=tuple(backend), matrix=True, jobs=jobs, must_run=must_run, yes=yes, arguments=_rest()
     )
     return suite.run(options)
 
@@ -142,20 +143,18 @@ def matrix(
 @task(
     klass=Parallel,
     auto_shortflags=False,
-    iterable=["lie"],
+    iterable=["backend", "lie"],
     help={
-        "backend": "whose column has to notice",
+        "backend": "whose column has to notice (repeatable; all that are built without it)",
         "lie": "only lies whose name starts so: a row, or row:lie (repeatable)",
         "jobs": "lies at a time",
         "yes": "install what is needed without asking",
     },
 )
 @reported
-def sabotage(
-    _context: Context, lie: list[str], backend: str = "bubblewrap", jobs: int = 2, yes: bool = False
-) -> int:
+def sabotage(_context: Context, backend: list[str], lie: list[str], jobs: int = 2, yes: bool = False) -> int:
     """Spoil one grant of the sandbox at a time, and count how often the suite notices."""
-    return proofs.sabotage(backend=backend, wanted=tuple(lie), jobs=jobs, yes=yes)
+    return proofs.sabotage(named=tuple(backend), wanted=tuple(lie), jobs=jobs, yes=yes)
 
 
 @task(auto_shortflags=False, help={"fix": "mend what can be mended"})

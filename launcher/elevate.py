@@ -41,18 +41,18 @@ def enter(request: Request, argv: list[str]) -> None:
             _become_root(argv)
         return
     user = _user(request)
-    caller = _sudo()
-    variables = _environ(caller) if caller and not request.user else dict(os.environ)
+    sudo = caller()
+    variables = environment(sudo) if sudo and not request.user else dict(os.environ)
     for name in ("SUDO_COMMAND", "SUDO_USER", "SUDO_UID", "SUDO_GID", "DOAS_USER"):
         variables.pop(name, None)
-    if not caller or variables.get("HOME", "/root") == "/root":
+    if not sudo or variables.get("HOME", "/root") == "/root":
         variables |= {"HOME": user.pw_dir, "USER": user.pw_name, "LOGNAME": user.pw_name}
     os.environ.clear()
     os.environ.update(variables)
     os.setgroups(os.getgrouplist(user.pw_name, user.pw_gid))
     os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
     os.setresuid(user.pw_uid, user.pw_uid, 0)
-    _end_with(caller)
+    _end_with(sudo)
     _not_the_agents(request)
 
 
@@ -100,7 +100,7 @@ def _user(request: Request) -> pwd.struct_passwd:
     return user
 
 
-def _sudo() -> int:
+def caller() -> int:
     """The nearest process above us that is sudo: not by its name, but by the file that it runs; 0 without."""
     programs = {_file(f"{d}/sudo") for d in DIRECTORIES} - {None}
     process = os.getppid()
@@ -113,7 +113,7 @@ def _sudo() -> int:
     return 0
 
 
-def _environ(process: int) -> dict[str, str]:
+def environment(process: int) -> dict[str, str]:
     """What the outermost of the sudos that stand in line was started with: it may have a monitor below."""
     programs = {_file(f"/proc/{process}/exe")}
     while (above := _parent(process)) > 1 and _file(f"/proc/{above}/exe") in programs:

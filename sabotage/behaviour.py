@@ -13,31 +13,41 @@ from sabotage.spoils import ALLOW_ALL, Spoil, filtered
 def lies() -> list[Spoil]:
     """Spoils by patching."""
     return [
-        _patched("inheritance:descriptors", "inheritance", "descriptors stay open", _keep_descriptors),
-        _patched("inheritance:umask", "inheritance", "the caller's umask", lambda: _nothing(os, "umask")),
-        _patched(
-            "inheritance:signals", "inheritance", "ignored signals", lambda: _nothing(spawn, "_signals")
-        ),
-        _patched(
-            "inheritance:limits", "inheritance", "the caller's limits", lambda: _nothing(spawn, "_limits")
-        ),
+        # nspawn closes and resets these once more.
+        _inherited("descriptors", "descriptors stay open", _keep_descriptors),
+        _inherited("umask", "the caller's umask", lambda: _nothing(os, "umask")),
+        _inherited("signals", "ignored signals", lambda: _nothing(spawn, "_signals")),
+        _inherited("limits", "the caller's limits", lambda: _nothing(spawn, "_limits")),
         # Seen from inside only past the filter: two protections lie over each other here.
         Spoil(
             name="inheritance:keyring",
             row="inheritance",
+            backend="bubblewrap",
             says="the caller's keyring, and no filter",
             patch=lambda: spawn.SYS_KEYCTL.clear(),
             launch=filtered("inheritance", "keyring", "", ALLOW_ALL).launch,
         ),
         _patched("host-triggers:silent", "host-triggers", "changes are not reported", _silent),
         _patched("terminal:size", "terminal", "no resize", lambda: _nothing(console.Console, "resize")),
-        _patched("terminal:raw", "terminal", "not restored", lambda: _nothing(console.Console, "release")),
+        # sudo puts it back by itself.
+        Spoil(
+            name="terminal:raw",
+            row="terminal",
+            backend="bubblewrap",
+            says="not restored",
+            patch=lambda: _nothing(console.Console, "release"),
+        ),
         _patched("exit:status", "exit", "status 0 whatever happened", _always_zero),
     ]
 
 
 def _patched(name: str, row: str, says: str, patch: Any) -> Spoil:  # noqa: ANN401
     return Spoil(name=name, row=row, says=says, patch=patch)
+
+
+def _inherited(name: str, says: str, patch: Any) -> Spoil:  # noqa: ANN401
+    row = "inheritance"
+    return Spoil(name=f"{row}:{name}", row=row, says=says, patch=patch, backend="bubblewrap")
 
 
 def _nothing(owner: Any, name: str) -> None:  # noqa: ANN401

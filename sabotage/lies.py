@@ -27,10 +27,10 @@ from sabotage.spoils import (
 )
 
 
-def lies() -> dict[str, Spoil]:
-    """Every spoil by its name."""
-    told = [*_grants(), *_not_heard(), *_too_many(), *_isolation(), *behaviour.lies()]
-    return {spoil.name: spoil for spoil in told}
+def lies(backend: str) -> dict[str, Spoil]:
+    """Every spoil of a backend by its name."""
+    told = [*_grants(), *_not_heard(), *_too_many(), *_isolation(), *_container(), *behaviour.lies()]
+    return {spoil.name: spoil for spoil in told if spoil.backend in ("", backend)}
 
 
 def _grants() -> list[Spoil]:
@@ -135,15 +135,12 @@ def _too_many() -> list[Spoil]:
             name="api-key:argv",
             row="api-key",
             says="the key in argv",
-            launch=lambda launch: launch.replace(
-                argv=(
-                    launch.argv[0],
-                    "--setenv",
-                    "ANTHROPIC_API_KEY",
-                    dict(launch.environment)["ANTHROPIC_API_KEY"],
-                    *launch.argv[1:],
-                ),
-                args_option="",
+            plan=lambda plan: plan.replace(
+                command=(
+                    "/usr/bin/env",
+                    f"ANTHROPIC_API_KEY={dict(plan.environment)['ANTHROPIC_API_KEY']}",
+                    *plan.command,
+                )
             ),
         ),
         Spoil(
@@ -176,6 +173,19 @@ def _isolation() -> list[Spoil]:
         extra(
             "kvm", "bound", "/dev/kvm", Mount(kind="bind", source="/dev/kvm", target="/dev/kvm", mode="dev")
         ),
+    ]
+
+
+def _container() -> list[Spoil]:
+    """What systemd-nspawn and setpriv are told."""
+    only = {"backend": "container"}
+    return [
+        without_option("network", "shared", "--private-network", variant="no-network", **only),
+        without_option("host-loopback", "shared", "--private-network", variant="no-network", **only),
+        without_option("privileges", "bounding", "--bounding-set=-all", **only),
+        without_option("privileges", "inheritable", "--inh-caps=-all", **only),
+        without_option("uid", "group", "--regid=*", **only),
+        without_option("environment", "nspawn", "--reset-env", **only),
     ]
 
 

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -38,7 +38,13 @@ class Told:
     spoil: Spoil
     outcome: str
     reason: str = ""
+    backend: str = "bubblewrap"
     seconds: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """As in `container: uid:missing`."""
+        return f"{self.backend}: {self.spoil.name}"
 
 
 def score(
@@ -49,7 +55,7 @@ def score(
     say: Callable[[str], None] = print,
 ) -> list[Told]:
     """All lies whose name starts with one of `wanted` (all without any), each beside an honest control."""
-    prefixes, known = tuple(wanted), lies()
+    prefixes, known = tuple(wanted), lies(backend)
     for prefix in prefixes:
         if not any(name.startswith(prefix) for name in known):
             near = get_close_matches(prefix, [*known, *(s.row for s in known.values())], n=1)
@@ -64,7 +70,7 @@ def score(
         say(f"{len(chosen)} lies…")
         told = []
         for result in pool.map(lambda s: _tell(s, backend, honest[s.row, s.variant]), chosen):
-            told.append(result)
+            told.append(replace(result, backend=backend))
             line = f"{len(told):3}/{len(chosen)}  {result.outcome:9} {result.seconds:4.1f} s  "
             say(f"{line}{result.spoil.name}  {result.reason}".rstrip())
     return told
@@ -77,8 +83,8 @@ def summary(told: Iterable[Told]) -> dict[str, object]:
     return {
         "spoiled": len(tellable),
         "caught": sum(t.outcome == "caught" for t in tellable),
-        "survivors": [t.spoil.name for t in tellable if t.outcome != "caught"],
-        "not_told": {t.spoil.name: t.reason for t in results if t.outcome == "not told"},
+        "survivors": [t.name for t in tellable if t.outcome != "caught"],
+        "not_told": {t.name: t.reason for t in results if t.outcome == "not told"},
     }
 
 
@@ -89,7 +95,7 @@ def _tell(spoil: Spoil, backend: str, honest: tuple[str, str]) -> Told:
         return Told(spoil=spoil, outcome=outcome, reason=f"{verdict} without it: {_line(reason)}")
     with tempfile.TemporaryDirectory(prefix="told-") as directory:
         mark = Path(directory) / "mark"
-        command = f"{sys.executable} -I {DOOR} {mark} {spoil.name}"
+        command = f"{sys.executable} -I {DOOR} {mark} {backend} {spoil.name}"
         began = time.monotonic()
         verdict, reason = _verdict(spoil.row, spoil.variant, backend, command)
         seconds = time.monotonic() - began

@@ -33,6 +33,7 @@ class Spoil:
     row: str
     says: str
     variant: str = "default"
+    backend: str = ""  # the only one that it is about
     request: Callable[[Request], Request] | None = None
     plan: Callable[[Plan], Plan] | None = None
     launch: Callable[[Launch], Launch] | None = None
@@ -124,15 +125,27 @@ def extra(row: str, name: str, says: str, *mounts: Mount, variant: str = "defaul
     )
 
 
-def without_option(row: str, name: str, *options: str, variant: str = "default") -> Spoil:
-    """The backend's program is not told something."""
+def without_option(
+    row: str, name: str, *options: str, variant: str = "default", backend: str = "bubblewrap"
+) -> Spoil:
+    """The backend's program is not told something; a word that ends in `*` stands for all that begin so."""
+
+    def told(word: str) -> bool:
+        return word in options or any(o.endswith("*") and word.startswith(o[:-1]) for o in options)
 
     def spoil(launch: Launch) -> Launch:
-        if not set(options) & set(launch.argv):
+        if not any(map(told, launch.argv)):
             raise NothingToSpoil(f"{options} is not in the command line")
-        return launch.replace(argv=tuple(word for word in launch.argv if word not in options))
+        return launch.replace(argv=tuple(word for word in launch.argv if not told(word)))
 
-    return Spoil(name=f"{row}:{name}", row=row, variant=variant, says=f"without {options[0]}", launch=spoil)
+    return Spoil(
+        name=f"{row}:{name}",
+        row=row,
+        variant=variant,
+        backend=backend,
+        says=f"without {options[0]}",
+        launch=spoil,
+    )
 
 
 def with_option(row: str, name: str, *words: str) -> Spoil:
@@ -142,7 +155,8 @@ def with_option(row: str, name: str, *words: str) -> Spoil:
         at = launch.argv.index("--")
         return launch.replace(argv=(*launch.argv[:at], *words, *launch.argv[at:]))
 
-    return Spoil(name=f"{row}:{name}", row=row, says=f"with {words[0]}", launch=spoil)
+    says = f"with {words[0]}"
+    return Spoil(name=f"{row}:{name}", row=row, backend="bubblewrap", says=says, launch=spoil)
 
 
 def filtered(row: str, name: str, says: str, program: bytes) -> Spoil:

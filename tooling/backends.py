@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from launcher.errors import UserError
@@ -22,6 +23,11 @@ BACKENDS = (
     Backend(name="container", program="claude-sandbox-container"),
     Backend(name="vm", program="claude-sandbox-vm", built=False),
 )
+
+
+def chosen(names: Sequence[str]) -> tuple[Backend, ...]:
+    """Those of the names; all that are built without any. Raises UserError as `find` does."""
+    return tuple(find(name) for name in names) or tuple(b for b in BACKENDS if b.built)
 
 
 def find(name: str) -> Backend:

@@ -9,25 +9,30 @@ import sys
 from pathlib import Path
 
 from sabotage.score import score, summary
-from tooling import backends, ordinary, prepare, suite
+from tooling import backends, ordinary, suite
 from tooling.report import say
 
 ROOT = Path(__file__).parent.parent
 
 
-def sabotage(*, backend: str, wanted: tuple[str, ...], jobs: int, yes: bool) -> int:
+def sabotage(*, named: tuple[str, ...], wanted: tuple[str, ...], jobs: int, yes: bool) -> int:
     """Tell the lies and print the score; build/matrix/sabotage.json has it for the next matrix.
 
     Status 1 when one survived. Started by root it goes on as an ordinary user.
     """
-    chosen = backends.find(backend)
-    arguments = ["sabotage", f"--backend={backend}", f"--jobs={jobs}", *(f"--lie={lie}" for lie in wanted)]
+    columns = backends.chosen(named)
+    narrowed = [*(f"--backend={name}" for name in named), *(f"--lie={lie}" for lie in wanted)]
+    arguments = ["sabotage", f"--jobs={jobs}", *narrowed]
     if os.geteuid() == 0:
         return ordinary.go_on(ROOT, [*arguments, *(["--yes"] if yes else [])], yes=yes)
     suite.require_fresh_install()
     again = shlex.join([sys.argv[0], *arguments, "--yes"])
-    prepare.prepare(chosen, yes=yes, more_packages=suite.missing_packages(), retry=again)
-    result = summary(score(wanted, backend=backend, jobs=jobs, say=say))
+    suite.prepare_all(columns, yes=yes, retry=again)
+    told = []
+    for backend in columns:
+        say(f"{backend.name}:")
+        told += score(wanted, backend=backend.name, jobs=jobs, say=say)
+    result = summary(told)
     directory = ROOT / "build/matrix"
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "sabotage.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,13 +23,14 @@ NO_TESTS = 5  # pytest's own status for "nothing was collected"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What was asked for. `backend`: whose column is proven; `jobs` 0: as many as there are cores.
+    """What was asked for. `backends`: whose columns are proven, all that are built without any; `jobs` 0: as
+    many as there are cores.
 
     `rows`, `variants`, `command`: only these cells, or another program's; then the unit tests do not run.
     `matrix`: the column alone.
     """
 
-    backend: str = "bubblewrap"
+    backends: tuple[str, ...] = ()
     rows: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
     command: str = ""
@@ -45,7 +47,8 @@ class Options:
         narrowed += [f"--command={self.command}"] if self.command else []
         rest = ["--", *self.arguments] if self.arguments else []
         task = "matrix" if self.matrix else "test"
-        return [task, f"--backend={self.backend}", f"--jobs={self.jobs}", *narrowed, *switches, *rest]
+        columns = [f"--backend={name}" for name in self.backends]
+        return [task, *columns, f"--jobs={self.jobs}", *narrowed, *switches, *rest]
 
     @property
     def narrow(self) -> bool:
@@ -58,7 +61,7 @@ def run(options: Options) -> int:
 
     Raises UserError for a backend that is not there, HostError when something cannot be installed.
     """
-    backend = backends.find(options.backend)
+    columns = backends.chosen(options.backends)
     if importlib.util.find_spec("xdist") is None:
         raise HostError(
             "pytest is not installed here",
@@ -68,10 +71,19 @@ def run(options: Options) -> int:
         return ordinary.go_on(ROOT, options.argv(), yes=options.yes)
     require_fresh_install()
     again = f"{shlex.quote(sys.argv[0])} {shlex.join(replace(options, yes=True).argv())}"
-    prepare.prepare(backend, yes=options.yes, more_packages=missing_packages(), retry=again)
+    prepare_all(columns, yes=options.yes, retry=again)
     if options.narrow:
         return conformance(options)
     return max(run_as_root(options), unit_tests(options), conformance(options))
+
+
+def prepare_all(columns: Sequence[backends.Backend], *, yes: bool, retry: str) -> None:
+    """What the backends and the fixtures need, installed after one question for all of it."""
+    lacking = [lack for backend in columns for lack in prepare.lacks(backend)]
+    more = list(dict.fromkeys([*prepare.packages_for(lacking), *missing_packages()]))
+    for backend in columns:
+        prepare.prepare(backend, yes=yes, more_packages=more, retry=retry)
+        more = []
 
 
 def unit_tests(options: Options) -> int:
@@ -80,11 +92,12 @@ def unit_tests(options: Options) -> int:
 
 
 def conformance(options: Options) -> int:
-    """The column of the backend, proven cell by cell; build/matrix has the result."""
+    """The columns of the backends, proven cell by cell; build/matrix has the result."""
+    columns = [f"--backend={backend.name}" for backend in backends.chosen(options.backends)]
     narrowed = [f"--row={row}" for row in options.rows] + [f"--variant={v}" for v in options.variants]
     narrowed += [f"--command={options.command}"] if options.command else []
     must = ["--must-run"] if options.must_run else []
-    command = [*_parallel(options), "conformance", f"--backend={options.backend}", *narrowed, *must]
+    command = [*_parallel(options), "conformance", *columns, *narrowed, *must]
     return _pytest([*command, *(options.arguments if options.narrow else ())])
 
 

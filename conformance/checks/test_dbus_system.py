@@ -86,7 +86,7 @@ def test_the_bus_tells_of_nobody(inside: Inside, host: World) -> None:
 
 @covers("dbus-system", "filtered")
 def test_the_bus_starts_and_overhears_nothing(inside: Inside, host: World) -> None:
-    """No service is started by a call or by its name, and nobody overhears others, as they may on the host."""
+    """No service is started by a call or by its name, and nobody overhears others, as on the host."""
     system = host.services.system_bus
     system.deactivate()
     started = system.activatable.name

@@ -132,11 +132,8 @@ def _stub(plan: Plan) -> tuple[Mount, ...]:
         Mount(kind="data", target="/etc/machine-id", content=MACHINE_ID, perms=0o644, mode="rw"),
         *(Mount(kind="dir", target=name, perms=0o755) for name in directories),
         *(m for m in plan.mounts if m.target == "/etc/ld.so.cache"),
-        *(
-            m.replace(mode="rw")
-            for m in plan.mounts
-            if m.kind == "data" and m.target in ("/etc/passwd", "/etc/group")
-        ),
+        Mount(kind="data", target="/etc/passwd", content=b"root:x:0:0::/:/bin/sh\n", perms=0o644, mode="rw"),
+        Mount(kind="data", target="/etc/group", content=b"root:x:0:\n", perms=0o644, mode="rw"),
     )
 
 

@@ -30,21 +30,21 @@ def test_a_lie_that_is_noticed_is_caught() -> None:
 
 
 def test_what_is_not_caught_is_named() -> None:
-    spoil = lies()["gh-token:leaked"]
+    spoil = lies("bubblewrap")["gh-token:leaked"]
 
     result = summary(
         [
             Told(spoil=spoil, outcome="caught"),
-            Told(spoil=lies()["kvm:bound"], outcome="not told", reason="no kvm"),
-            Told(spoil=lies()["uid:missing"], outcome="survived"),
+            Told(spoil=lies("bubblewrap")["kvm:bound"], outcome="not told", reason="no kvm"),
+            Told(spoil=lies("bubblewrap")["uid:missing"], outcome="survived", backend="container"),
         ]
     )
 
     assert result == {
         "spoiled": 2,
         "caught": 1,
-        "survivors": ["uid:missing"],
-        "not_told": {"kvm:bound": "no kvm"},
+        "survivors": ["container: uid:missing"],
+        "not_told": {"bubblewrap: kvm:bound": "no kvm"},
     }
 
 
