@@ -3,7 +3,9 @@
     systemd-nspawn   the namespaces; its root directory is a stub, the sandbox's own root lies in it
     └─ bwrap         makes that one the root, with a /proc of its own, and loads the system call filter
        └─ setpriv    from root to the user, without a capability in any set
-          └─ the inner stage, as in every backend
+          └─ the inner stage, as in every backend; it takes the environment
+
+Until setpriv has given root up no variable of the user's is set: LD_PRELOAD would run what they like.
 
 nspawn's own filter takes 37 ms to compile and lets io_uring, TIOCSTI and nested user namespaces through; it
 can load no other. Descriptors come through nspawn by the protocol of sd_listen_fds(3), as 3 and upwards.
@@ -31,7 +33,7 @@ LINKS = (
     ("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"),
     ("stderr", "/proc/self/fd/2"), ("core", "/proc/kcore"), ("ptmx", "pts/ptmx"),
 )  # fmt: skip
-FIRST = 3  # sd_listen_fds(3): the first descriptor that is passed on
+FIRST = 3  # sd_listen_fds(3): the first descriptor that is passed on, the keeper's own; then `data` in order
 DIRECTORY = "{directory}"  # stands for the root's directory, which the run makes
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 KEPT = ("setuid", "setgid", "setpcap")  # what setpriv needs to become the user and give all of them up
@@ -60,7 +62,12 @@ def render(plan: Plan, host: Host, *, tty: bool) -> Launch:
             mode = "rw" if mount.kind == "data" and shielded else mount.mode
             mounts.append(mount.replace(target=INNER + mount.target, mode=mode))
     filtered = bytes.fromhex(FILTERS[host.machine, plan.userns])
-    data = (("seccomp", filtered), ("bwrap", _bwrap(plan, options)))
+    for name, value in plan.environment:
+        if not _bash_takes(name):
+            options += ["--setenv", name, value]
+    taken = "".join(f"{name}={value}\0" for name, value in plan.environment if _bash_takes(name))
+    variables = taken.encode("utf-8", "surrogateescape")
+    data = (("seccomp", filtered), ("bwrap", _bwrap(options)), ("environment", variables))
     inherited = ",".join(f"+{capability}" for capability in ("sys_admin", *KEPT))
     groups = ",".join(str(group) for group in host.groups)
     return Launch(
@@ -93,17 +100,21 @@ def render(plan: Plan, host: Host, *, tty: bool) -> Launch:
     )  # fmt: skip
 
 
-def _bwrap(plan: Plan, options: list[str]) -> bytes:
-    """bwrap's options, as `--args` reads them: in no argv, for the environment is among them."""
+def _bash_takes(name: str) -> bool:
+    """Whether bash can export it. No program that root runs here knows a variable of another name."""
+    return name.isascii() and name.isidentifier()
+
+
+def _bwrap(options: list[str]) -> bytes:
+    """bwrap's options, as `--args` reads them."""
     words = [
         # Once more: those of nspawn's processes that stay root would be seen inside.
         "--unshare-pid",
+        "--clearenv", "--setenv", "PATH", PATH,
         "--dev-bind", INNER, "/", "--proc", "/proc", *options, "--remount-ro", "/",
-        "--seccomp", str(FIRST), "--json-status-fd", str(FIRST + 2),
+        "--json-status-fd", str(FIRST), "--seccomp", str(FIRST + 1),
         "--die-with-parent", "--new-session", "--cap-drop", "ALL",
         *(word for capability in KEPT for word in ("--cap-add", f"CAP_{capability.upper()}")),
-        "--clearenv",
-        *(word for name, value in plan.environment for word in ("--setenv", name, value)),
     ]  # fmt: skip
     return b"".join(word.encode("utf-8", "surrogateescape") + b"\0" for word in words)
 

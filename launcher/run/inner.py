@@ -31,17 +31,25 @@ if [[ $3 != - ]]; then
   read -r _ _ _ _ _ _session _ </proc/self/stat
   [[ $_session == "$$" ]] || exec setsid --wait "$BASH" -p -c "$BASH_EXECUTION_STRING" "$0" "$@"
 fi
-_control=$1 _stderr=$2 _terminal=$3
-[[ -z $4 ]] || cd -- "$4" || exit 125
-shift 4
+_control=$1 _stderr=$2 _terminal=$3 _environment=$4
+[[ -z $5 ]] || cd -- "$5" || exit 125
+shift 5
 unset OLDPWD
 printf 'ready\n' >&"$_control"
 read -r -u "$_control" _order || exit 125
 [[ $_order == go* ]] || exit 125
+_become() {
+  if [[ $_environment != - ]]; then
+    mapfile -t -d '' _taken <&"$_environment"
+    exec {_environment}<&-
+    export -- "${_taken[@]}"
+  fi
+  exec "$@"
+}
 if [[ $_terminal == - ]]; then
   printf 'agent\n' >&"$_control"
   exec 2>&"$_stderr" {_stderr}>&- {_control}>&-
-  exec "$@"
+  _become "$@"
 fi
 exec {_log}>&2 2<"/proc/self/fd/$_terminal" {_terminal}>&-
 trap : INT QUIT TERM HUP TSTP USR1 USR2
@@ -51,7 +59,7 @@ set -m
 _agent() {
   printf 'agent\n' >&"$_control"
   exec 2>&"$_stderr" {_stderr}>&- {_control}>&- {_log}>&-
-  exec "$@"
+  _become "$@"
 }
 if [[ $_order == go ]]; then
   (_agent "$@")
@@ -79,7 +87,11 @@ _stopped
 exit "$_status"
 """
 
-CONTROL, STDERR, TERMINAL = "{control}", "{stderr}", "{terminal}"
+CONTROL, STDERR, TERMINAL, ENVIRONMENT = "{control}", "{stderr}", "{terminal}", "{environment}"
+
+
+# What the stage takes from descriptor {environment}, NUL-separated, it sets last of all: an IFS or a LC_ALL
+# is the agent's.
 
 
 def command(agent: tuple[str, ...], *, tty: bool, cwd: str = "") -> tuple[str, ...]:
@@ -90,5 +102,5 @@ def command(agent: tuple[str, ...], *, tty: bool, cwd: str = "") -> tuple[str, .
     stays as the leader of a session of its own (backends that can should make it one: it then needs no
     `setsid`). `cwd`: the directory to start in, when the backend leaves that to the stage.
     """
-    ends = (CONTROL, STDERR, TERMINAL if tty else "-")
+    ends = (CONTROL, STDERR, TERMINAL if tty else "-", ENVIRONMENT)
     return ("bash", "-p", "-c", STAGE, "claude-sandbox", *ends, cwd, *agent)

@@ -50,8 +50,8 @@ def keep(
 ) -> None:
     """Run the container to its end, in a process forked for it; never returns.
 
-    `argv` with {directory} for the root's name; `passed`: what it finds as 3 and upwards, before the status
-    pipe of ours, which is the third of them (see backends/container.py). `terminal`: a path, or "". `place`:
+    `argv` with {directory} for the root's name; `passed`: what it finds as 4 and upwards, for 3 is the status
+    pipe of ours (see backends/container.py). `terminal`: a path, or "". `place`:
     the directory that is made for it.
     """
     status = 125
@@ -66,7 +66,7 @@ def keep(
         os.mkdir(place, 0o700)
         lock = locked(place)
         told, tell = os.pipe()
-        passed = (*passed[:2], tell, *passed[2:])
+        passed = (tell, *passed)
         container = start(root, argv, environment, place=place, stdio=stdio, passed=passed, terminal=terminal)
         for number in passed:
             os.close(number)

@@ -7,7 +7,7 @@ import time
 
 from launcher.errors import SandboxError
 from launcher.run.console import Console
-from launcher.run.inner import CONTROL, STDERR, TERMINAL
+from launcher.run.inner import CONTROL, ENVIRONMENT, STDERR, TERMINAL
 from launcher.run.process import start
 from launcher.run.signals import FATAL, FORWARDED, Interrupted, Signals
 from launcher.run.spawn import become_subreaper, secure_stdio, spawn
@@ -87,8 +87,9 @@ class Session:
         }
         ends = {CONTROL: self.stage.inside, STDERR: stderr, TERMINAL: self.console.slave}
         keep = [*numbers.values(), *(number for number in ends.values() if number >= 0)]
+        ends[ENVIRONMENT] = numbers.get("environment", -1)
         # A keeper passes them on under other numbers, after one of its own.
-        shown = {n: n for n in keep} if launch.root is None else renumbered(keep, len(numbers))
+        shown = {n: n if launch.root is None else 4 + at for at, n in enumerate(keep)}
         argv = substituted(
             launch.argv,
             {f"{{{name}}}": shown[number] for name, number in numbers.items()},
@@ -366,11 +367,6 @@ def staged(name: str, content: bytes) -> int:
         view = view[os.write(number, view) :]
     os.lseek(number, 0, os.SEEK_SET)
     return number
-
-
-def renumbered(passed: list[int], own: int) -> dict[int, int]:
-    """The numbers that a keeper gives descriptors: from 3, one of its own after the first `own`."""
-    return {number: 3 + at + (at >= own) for at, number in enumerate(passed)}
 
 
 def substituted(argv: tuple[str, ...], data: dict[str, int], ends: dict[str, int]) -> tuple[str, ...]:

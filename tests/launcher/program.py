@@ -61,6 +61,7 @@ class Machine:
     state: Path
     environ: Mapping[str, str] = field(default_factory=dict)
     uid: int | None = None
+    program: Sequence[str] = PROGRAM
 
     def run(self, *arguments: str | Path, **how: Any) -> Ended:  # noqa: ANN401  (start's own)
         """What one command line of `claude-sandbox` gives."""
@@ -93,7 +94,7 @@ class Machine:
             **self.identity,
             **options,
         }
-        return subprocess.Popen([*prefix, *PROGRAM, *arguments], env=environ, **given)
+        return subprocess.Popen([*prefix, *self.program, *arguments], env=environ, **given)
 
     @property
     def identity(self) -> dict[str, Any]:
