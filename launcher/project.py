@@ -29,6 +29,26 @@ SYSTEM = (
     "/home",
 )
 KERNEL = ("/dev", "/proc", "/sys")
+# All that lies below these, too, where it would be writable: programs that the host runs, settings that it obeys
+# (cron, systemd, udev), sockets of its services. What an agent leaves there nobody watches. `_peoples` has the
+# places in them where people do keep their own work.
+BELOW = (
+    "/run",
+    "/var/run",
+    "/etc",
+    "/usr",
+    "/boot",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+)
+# What /usr/local has by hier(7); any other name there is somebody's own.
+LOCAL = frozenset(
+    {"bin", "etc", "games", "include", "lib", "lib32", "lib64", "libexec", "man", "sbin", "share"}
+)
 
 
 def check(typed: str, *, home: str, runtime: str, state: str) -> str:
@@ -55,7 +75,8 @@ def check(typed: str, *, home: str, runtime: str, state: str) -> str:
         raise UserError(f"PROJECT {shown} is not readable by you", hint)
     reason = refused(path, home=home, runtime=runtime, state=state)
     if reason:
-        raise UserError(f"PROJECT {shown} {reason}", "give a directory below it that holds the project alone")
+        where = "elsewhere" if reason.startswith("lies in ") else "below it"
+        raise UserError(f"PROJECT {shown} {reason}", f"give a directory {where} that holds the project alone")
     return path
 
 
@@ -94,8 +115,8 @@ def resolved(typed: str) -> str:
         raise UserError(what, "change to a directory that is there") from error
 
 
-def refused(path: str, *, home: str, runtime: str, state: str) -> str:
-    """Why `path` (real, a directory) must not go into a sandbox whole, or ""."""
+def refused(path: str, *, home: str, runtime: str, state: str, writable: bool = True) -> str:
+    """Why `path` (real, a directory) must not go into a sandbox whole, or ""; `writable`: be written there."""
     if path == "/":
         return "is the whole machine"
     if path == home:
@@ -115,4 +136,25 @@ def refused(path: str, *, home: str, runtime: str, state: str) -> str:
             return f"lies in ~/{name}"
     if path.startswith((f"{places.PROJECT}/", f"{places.HOME}/.claude/", f"{places.RUN}/")):
         return "lies where a sandbox has something of its own"
+    root = next((r for r in BELOW if inside(path, r)), "") if writable else ""
+    if root and not (home != "/" and inside(path, home)) and not _peoples(root, path):
+        return f"lies in {root}, which belongs to the system"
     return ""
+
+
+def _peoples(root: str, path: str) -> bool:
+    """Whether `path`, which lies in `root` of BELOW, is where people keep work of their own."""
+    first, *rest = path[len(root) + 1 :].split("/")
+    if root == "/usr":
+        # Sources, as containers keep theirs in /usr/src/app; and what was put into /usr/local by hand.
+        if first == "local" and rest and rest[0] != "src":
+            return rest[0] not in LOCAL
+        return (first == "src" and len(rest) > 0) or (first == "local" and len(rest) > 1)
+    if root == "/etc":
+        return first == "nixos"  # a configuration that is written by hand, and does nothing before a rebuild
+    if root in ("/run", "/var/run"):
+        # Disks that the desktop mounts are at media/USER/NAME. A session's directory has sockets at its top, and
+        # units of the user's manager in systemd.
+        media = first == "media" and len(rest) > 1
+        return media or (first == "user" and len(rest) > 2 and rest[1] != "systemd")
+    return False

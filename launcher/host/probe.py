@@ -199,7 +199,7 @@ def _tls(environ: Mapping[str, str], home: str) -> Offer:
             kind = kind_of(path) if path.startswith("/") else ""
             if kind in ("file", "dir") and not path.startswith(("/usr/", "/etc/", "/nix/store/")):
                 real = os.path.realpath(path)
-                why = refused(real, home=home, runtime="", state="") if kind == "dir" else ""
+                why = refused(real, home=home, runtime="", state="", writable=False) if kind == "dir" else ""
                 if why:
                     notes.append(f"tls: {name}={path} is not shown, it {why}")
                 else:

@@ -79,10 +79,14 @@ def shares(context: Context, refused: Callable[..., str]) -> Granted:
     mounts, notes = [], []
     for share in sorted(context.request.shares, key=lambda s: s.path.count("/")):
         path = share.path
-        reason = refused(path, home=host.home, runtime=host.runtime, state=host.state)
+        places_of = {"home": host.home, "runtime": host.runtime, "state": host.state}
+        reason = refused(path, **places_of, writable=share.mode == "rw")
+        hint = "share a directory or a file below it"
+        if reason and share.mode == "rw" and not refused(path, **places_of, writable=False):
+            hint = "share it read-only, without :rw"
         reason = reason or _covers(context, path, writable=share.mode == "rw")
         if reason:
-            raise UserError(f"--share {printable(path)} {reason}", "share a directory or a file below it")
+            raise UserError(f"--share {printable(path)} {reason}", hint)
         mode: Mode = "rw" if share.mode == "rw" else "ro"
         mounts += [Mount(kind="bind", source=path, target=to, mode=mode) for to in context.both(path)]
         if share.link:

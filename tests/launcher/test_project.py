@@ -60,6 +60,24 @@ def test_missing_file_dangling_and_empty_are_told_apart(tmp_path: Path) -> None:
         ("/tmp", "system"),
         ("/etc", "system"),
         ("/proc/1", "system"),
+        ("/run/dbus", "lies in /run, which belongs to the system"),
+        ("/run/systemd/system", "system"),
+        ("/run/user", "system"),
+        ("/run/user/2", "system"),
+        ("/run/user/2/pulse", "system"),
+        ("/run/user/2/systemd/user", "system"),
+        ("/run/media/u", "system"),
+        ("/etc/cron.d", "system"),
+        ("/etc/nixosx", "system"),
+        ("/boot/grub", "system"),
+        ("/usr/bin", "system"),
+        ("/usr/src", "system"),
+        ("/usr/share/nginx", "system"),
+        ("/usr/local", "system"),
+        ("/usr/local/src", "system"),
+        ("/usr/local/bin", "system"),
+        ("/usr/local/lib/python3", "system"),
+        ("/lib/systemd", "system"),
         ("/dev/shm", "system"),
         ("/run/user/1", "runtime directory"),
         ("/run/user/1/x", "runtime directory"),
@@ -75,8 +93,20 @@ def test_places_that_no_sandbox_is_given(path: str, why: str) -> None:
     )
 
 
-@pytest.mark.parametrize("path", ["/home/u/p", "/home/u2", "/tmp/p", "/srv/p", "/home/u/.sshx"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/home/u/p", "/home/u2", "/tmp/p", "/srv/p", "/home/u/.sshx", "/opt/p", "/var/www/p", "/mnt/c/p"),
+        *("/run/media/u/disk", "/run/media/u/disk/p", "/run/user/2/gvfs/p", "/etc/nixos", "/usr/src/app"),
+        *("/usr/local/src/p", "/usr/local/app", "/usr/home/u/p", "/runs/p"),
+    ],
+)
 def test_places_that_are_projects(path: str) -> None:
-    assert not refused(
-        path, home="/home/u", runtime="/run/user/1", state="/home/u/.local/state/claude-sandbox"
-    )
+    home = "/usr/home/u" if path.startswith("/usr/home/") else "/home/u"
+    assert not refused(path, home=home, runtime="/run/user/1", state="/home/u/.local/state/claude-sandbox")
+
+
+@pytest.mark.parametrize("path", ["/run/dbus", "/etc/ssl", "/usr/share/doc"])
+def test_what_is_only_read_may_lie_in_the_system(path: str) -> None:
+    assert not refused(path, home="/home/u", runtime="", state="", writable=False)
+    assert refused(path, home="/", runtime="", state="")

@@ -281,3 +281,11 @@ def test_explain_says_what_is_granted_and_why_the_rest_is_not() -> None:
     assert "$SSH_AUTH_SOCK → /run/user/1000/ssh-agent.sock" in text
     assert "\033" not in text
     assert all(row in text for row in ROWS)
+
+
+def test_a_share_in_the_system_is_read_only_or_refused() -> None:
+    assert resolve(context(shares=(Share(path="/run/docker.sock"),)))
+
+    with pytest.raises(UserError, match="lies in /run, which belongs to the system") as caught:
+        resolve(context(shares=(Share(path="/run/dbus", mode="rw"),)))
+    assert caught.value.hint == "share it read-only, without :rw"
