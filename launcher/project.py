@@ -29,9 +29,9 @@ SYSTEM = (
     "/home",
 )
 KERNEL = ("/dev", "/proc", "/sys")
-# All that lies below these, too, where it would be writable: programs that the host runs, settings that it obeys
-# (cron, systemd, udev), sockets of its services. What an agent leaves there nobody watches. `_peoples` has the
-# places in them where people do keep their own work.
+# All that lies below these, too, where it would be writable: programs that the host runs, settings that it
+# obeys (cron, systemd, udev), sockets of its services. What an agent leaves there nobody watches. `_peoples`
+# has the places in them where people do keep their own work.
 BELOW = (
     "/run",
     "/var/run",
@@ -116,7 +116,7 @@ def resolved(typed: str) -> str:
 
 
 def refused(path: str, *, home: str, runtime: str, state: str, writable: bool = True) -> str:
-    """Why `path` (real, a directory) must not go into a sandbox whole, or ""; `writable`: be written there."""
+    """Why `path` (real, a directory) must not go into a sandbox whole, or ""; `writable`: it is to be."""
     if path == "/":
         return "is the whole machine"
     if path == home:
@@ -153,8 +153,8 @@ def _peoples(root: str, path: str) -> bool:
     if root == "/etc":
         return first == "nixos"  # a configuration that is written by hand, and does nothing before a rebuild
     if root in ("/run", "/var/run"):
-        # Disks that the desktop mounts are at media/USER/NAME. A session's directory has sockets at its top, and
-        # units of the user's manager in systemd.
+        # Disks that the desktop mounts are at media/USER/NAME. A session's directory has sockets at its top,
+        # and units of the user's manager in systemd.
         media = first == "media" and len(rest) > 1
         return media or (first == "user" and len(rest) > 2 and rest[1] != "systemd")
     return False

@@ -1,7 +1,8 @@
 """Row gpu.
 
-Where a machine has no graphics card, stand-ins take its place: nodes of the memory devices (mem(4)), which
-answer whoever may open them. They show that devices come through as devices, and nothing about drawing.
+Stand-ins take the place of graphics cards, whether or not the machine has one: nodes of the memory devices
+(mem(4)), which answer whoever may open them, in a /dev of this run's own. They show that devices come through
+as devices, and nothing about drawing. Where no such /dev can be had, the machine's own cards have to do.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import pytest
 from conformance.harness.boot import Sandbox
 from conformance.harness.covers import covers
 from conformance.harness.errors import HarnessError, on_the_host
+from conformance.harness.mounts import REMEDY
 from conformance.harness.world import World
 from fixtures.process import output
 
@@ -22,17 +24,6 @@ DRI = Path("/dev/dri")
 DRIVERS = Path("/run/opengl-driver")
 # Name → numbers of null, zero and full: open, read and write each tell them apart from a plain file.
 STAND_INS = {"renderD128": (1, 5), "card9": (1, 3), "renderD129": (1, 7)}
-# What else a /dev needs for programs and terminals, mem(4), tty(4), pts(4).
-DEVICES = {
-    "null": (1, 3),
-    "zero": (1, 5),
-    "full": (1, 7),
-    "random": (1, 8),
-    "urandom": (1, 9),
-    "tty": (5, 0),
-    "ptmx": (5, 2),
-}
-MOUNTED = ("pts", "shm")
 ASK = r"""
 import errno, os, stat
 found = {}
@@ -58,30 +49,21 @@ print(json.dumps(found))
 
 @pytest.fixture
 def cards(new_world: Callable[..., World]) -> Iterator[World]:
-    """A host with graphics devices: its own, or stand-ins."""
+    """A host with graphics devices: stand-ins, or its own."""
     world = new_world("environment")
-    if DRI.exists():
+    if world.mounts.why_not:
+        if not DRI.exists():
+            raise HarnessError(f"this machine has no {DRI}, and {world.mounts.why_not}", REMEDY)
         yield world
         return
-    if world.mounts.why_not:
-        raise HarnessError(f"this machine has no {DRI}, and {world.mounts.why_not}", "sudo modprobe vgem")
-    directory = world.services.scratch("dev") / "dev"
-    for path in (directory, *(directory / name for name in ("dri", *MOUNTED))):
-        path.mkdir()
-    for name, numbers in (*DEVICES.items(), *((f"dri/{name}", found) for name, found in STAND_INS.items())):
-        node(directory / name, numbers)
-    (directory / "fd").symlink_to("/proc/self/fd")
-    # A /dev of this run's own: the machine's is everybody's, and would get a mount point in it.
-    binds = [(Path("/dev") / name, directory / name) for name in MOUNTED]
-    binds += [(directory, Path("/dev")), *((directory / name, Path("/dev") / name) for name in MOUNTED)]
-    for source, target in binds:
-        world.mounts.bind(source, target)
+    world.mounts.own_devices(world.services.scratch("dev"))
     try:
+        output((*sudo(), "mkdir", str(DRI)))
+        for name, numbers in STAND_INS.items():
+            node(DRI / name, numbers)
         yield world
     finally:
-        for _, target in reversed(binds):
-            world.mounts.unbind(target)
-        output((*sudo(), "rm", "-rf", "--one-file-system", str(directory)))
+        world.mounts.show()
 
 
 def node(path: Path, numbers: tuple[int, int]) -> None:
@@ -109,7 +91,7 @@ def test_graphics_devices_answer_as_on_the_host(fresh: Callable[..., Sandbox], c
 def test_a_card_that_comes_later_is_there(fresh: Callable[..., Sandbox], cards: World) -> None:
     """A node that appears on the host while the sandbox runs, appears inside."""
     if (DRI / "renderD128").stat().st_rdev != os.makedev(*STAND_INS["renderD128"]):
-        raise HarnessError("nobody plugs a card into this machine")
+        raise HarnessError("nobody plugs a card into this machine", REMEDY)
     sandbox = fresh(world=cards)
     before = sandbox.inside.python(ASK, directory=str(DRI))
 
@@ -155,7 +137,8 @@ def test_without_it_there_is_no_card(fresh: Callable[..., Sandbox], cards: World
 @covers("gpu", "absent", variant="bare")
 def test_where_the_host_has_no_card_there_is_none(fresh: Callable[..., Sandbox]) -> None:
     """On a host without a graphics card there is no /dev/dri inside."""
+    inside = fresh().inside
     if DRI.exists():
-        raise HarnessError(f"this machine has a {DRI}")
+        raise HarnessError(f"this machine has a {DRI} that cannot be hidden", REMEDY)
 
-    assert not fresh().inside.file(str(DRI)).exists
+    assert not inside.file(str(DRI)).exists

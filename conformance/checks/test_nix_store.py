@@ -14,6 +14,7 @@ from conformance.harness.cells import Cell
 from conformance.harness.covers import covers
 from conformance.harness.errors import HarnessError, on_the_host
 from conformance.harness.inside import Inside
+from conformance.harness.mounts import REMEDY
 from conformance.harness.world import World
 from fixtures.listeners import canary
 from fixtures.process import output
@@ -89,6 +90,7 @@ def test_without_it_there_is_no_store(inside: Inside, host: World) -> None:
 def test_where_the_host_has_none_there_is_none(inside: Inside) -> None:
     """On a host without Nix there is no /nix/store inside, not even an empty one."""
     if STORE.exists():
-        raise HarnessError("this machine has a Nix store of its own")
+        remedy = f"{REMEDY}, by a Python that is not from that store"
+        raise HarnessError("this machine has a Nix store of its own that cannot be hidden", remedy)
 
     assert not inside.file(str(STORE)).exists

@@ -22,6 +22,8 @@ from fixtures.users import User
 
 NAMESPACE = "CONFORMANCE_MOUNT_NAMESPACE"
 CLONE_NEWNS = 0x00020000
+REMEDY = "run pytest with -n 1, as someone whose sudo asks no password"
+DEV = Path("/dev")
 _SELF = "/proc/thread-self/ns/mnt"
 
 
@@ -37,7 +39,7 @@ class Mounts:
     def bind(self, source: Path, target: Path) -> None:
         """Put `source`, a file or a directory, over `target`, which is made when it is not there."""
         if self.why_not:
-            raise HarnessError(self.why_not, "run pytest with -n 1, as someone whose sudo asks no password")
+            raise HarnessError(self.why_not, REMEDY)
         if any(target == other for other, _ in self._made):
             return
         made = [path for path in (target, *target.parents) if not path.exists()]
@@ -57,10 +59,31 @@ class Mounts:
                 output((*_sudo(), "rmdir" if path.is_dir() else "rm", str(path)))
 
     def hide(self, target: Path) -> None:
-        """Empty the directory that we have bound there, for a host that has none, until `show`."""
-        if target not in self._hidden and any(target == other for other, _ in self._made):
+        """Empty the directory, for a host that has none, until `show`. One that we run from stays."""
+        runs_from_it = Path(sys.executable).resolve().is_relative_to(target)
+        if target not in self._hidden and not self.why_not and target.exists() and not runs_from_it:
             output((*_sudo(), "mount", "-t", "tmpfs", "-o", "ro", "none", str(target)))
             self._hidden.append(target)
+
+    def own_devices(self, directory: Path) -> None:
+        """Put a /dev of our own, a copy without graphics cards, in the place of the machine's until `show`.
+
+        Nodes that are made in it are seen by nobody else.
+        """
+        if self.why_not:
+            raise HarnessError(self.why_not, REMEDY)
+        if DEV in self._hidden:
+            return
+        # Not on the file system of `directory`, which may be mounted nodev.
+        output((*_sudo(), "mount", "-t", "tmpfs", "-o", "mode=755", "none", str(directory)))
+        self._hidden.append(directory)
+        output((*_sudo(), "cp", "--archive", "--one-file-system", f"{DEV}/.", str(directory)))
+        output((*_sudo(), "rm", "-rf", *(str(directory / path.name) for path in graphics())))
+        for name in ("pts", "shm"):
+            output((*_sudo(), "mount", "--bind", str(DEV / name), str(directory / name)))
+            self._hidden.append(directory / name)
+        output((*_sudo(), "mount", "--rbind", str(directory), str(DEV)))
+        self._hidden.append(DEV)
 
     def show(self) -> None:
         """What was hidden is there again."""
@@ -72,6 +95,11 @@ class Mounts:
         self.show()
         while self._made:
             self.unbind(self._made[-1][0])
+
+
+def graphics() -> list[Path]:
+    """What a machine with graphics cards has of them in /dev."""
+    return [path for pattern in ("dri", "nvidia*") for path in sorted(DEV.glob(pattern))]
 
 
 def python_in_namespace(user: User) -> str:

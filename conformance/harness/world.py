@@ -16,7 +16,7 @@ from typing import Any
 
 from conformance.harness import inside
 from conformance.harness.errors import HarnessError
-from conformance.harness.mounts import Mounts
+from conformance.harness.mounts import Mounts, graphics
 from conformance.harness.services import NEEDS, Services
 from fixtures import packages, users
 from fixtures.errors import FixtureError
@@ -63,6 +63,8 @@ class World:
         """Let the host have what these rows forward, before a sandbox starts. What cannot be is `missing`."""
         if self.bare:
             self.mounts.hide(Path("/nix"))
+            if graphics() and not self.mounts.why_not:
+                self.mounts.own_devices(self.services.scratch("dev"))
             return
         self.mounts.show()
         for row in rows:

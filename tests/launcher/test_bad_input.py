@@ -80,7 +80,7 @@ PROJECTS: list[tuple[Callable[[Machine], Path], str, str]] = [
     (lambda m: m.home, "is your home", "a directory below it"),
     (linked_home, "is your home", "a directory below it"),
     (lambda m: m.home.parent, "is a parent of your home", "a directory below it"),
-    (lambda m: m.directory(m.home / ".ssh", 0o700), "lies in ~/.ssh", "a directory below it"),
+    (lambda m: m.directory(m.home / ".ssh", 0o700), "lies in ~/.ssh", "a directory elsewhere"),
     (lambda m: m.directory(m.home / ".local"), "claude-sandbox's own state", "a directory below it"),
     (lambda _: Path("/etc"), "/etc belongs to the system", "a directory below it"),
     (lambda _: Path("/proc"), "/proc belongs to the system", "a directory below it"),

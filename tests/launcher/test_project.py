@@ -62,7 +62,6 @@ def test_missing_file_dangling_and_empty_are_told_apart(tmp_path: Path) -> None:
         ("/proc/1", "system"),
         ("/run/dbus", "lies in /run, which belongs to the system"),
         ("/run/systemd/system", "system"),
-        ("/run/user", "system"),
         ("/run/user/2", "system"),
         ("/run/user/2/pulse", "system"),
         ("/run/user/2/systemd/user", "system"),
