@@ -40,6 +40,8 @@ def enter(request: Request, argv: list[str]) -> None:
         if not request.action:
             _become_root(argv)
         return
+    from launcher.run import reserve
+
     user = _user(request)
     sudo = caller()
     variables = environment(sudo) if sudo and not request.user else dict(os.environ)
@@ -49,9 +51,7 @@ def enter(request: Request, argv: list[str]) -> None:
         variables |= {"HOME": user.pw_dir, "USER": user.pw_name, "LOGNAME": user.pw_name}
     os.environ.clear()
     os.environ.update(variables)
-    os.setgroups(os.getgrouplist(user.pw_name, user.pw_gid))
-    os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
-    os.setresuid(user.pw_uid, user.pw_uid, 0)
+    reserve.keep(user.pw_uid, user.pw_gid, os.getgrouplist(user.pw_name, user.pw_gid))
     _end_with(sudo)
     _not_the_agents(request)
 

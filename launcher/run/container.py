@@ -1,19 +1,20 @@
 """What only root can do for a container: its mounts, its namespaces, its cgroup, and its end.
 
-    launcher     the user's own rights, and root's in reserve (saved set-user-ID) for a keeper's sake
+    launcher     the user's own rights, and root's in reserve (run/reserve.py) for a keeper's sake
     └─ keeper    root; waits for the end of either side, then removes the cgroup and the directory
        └─ systemd-nspawn   process 1 of a PID namespace: whoever kills it, all below it go along
 
 What belongs to the user is opened with the user's rights, following no symlink (its path was resolved when
-it was planned, so one that is there now was put there since), and mounted by that descriptor: root looks at
-no path that a user or a former agent could have changed. Mount points are made in file systems of our own
-alone.
+it was planned, so one that is there now was put there since), and mounted by that descriptor. Mount points
+are found through no symlink but our own, and made in file systems of our own alone: root follows no path that
+a user or a former agent could have changed.
 """
 
 from __future__ import annotations
 
 import os
 
+from launcher.run import reserve
 from launcher.run.mounts import (
     AT_FDCWD,
     MOUNT_ATTR_NODEV,
@@ -45,6 +46,7 @@ class Builder:
         self._place = place
         self._terminal = terminal
         self._ours: set[int] = set()  # devices of the file systems that we have made
+        self._links: dict[str, str] = {}  # symlinks that we have made, and where they lead
 
     def build(self) -> None:
         """All mounts of the Root, in order. Raises OSError, with the path that it is about."""
@@ -60,7 +62,7 @@ class Builder:
         self._own(os.dup(self._inner))
         for mount in self._root.mounts:
             self._make(mount, sources)
-        for descriptor in (*sources.values(), self._inner, self._top):
+        for descriptor in (*(opened for opened, _ in sources.values()), self._inner, self._top):
             os.close(descriptor)
 
     def _cover(self) -> None:
@@ -73,13 +75,14 @@ class Builder:
             for descriptor in (tree, at, file):
                 os.close(descriptor)
 
-    def _opened(self) -> dict[str, int]:
-        """A descriptor for each source, opened by the user."""
-        found: dict[str, int] = {}
+    def _opened(self) -> dict[str, tuple[int, bool]]:
+        """For each source a descriptor, and whether it is a directory, as the user sees it."""
+        found: dict[str, tuple[int, bool]] = {}
         with as_user(self._root):
             for mount in self._root.mounts:
                 if mount.kind == "bind" and mount.source not in found:
-                    found[mount.source] = self._open(mount.source)
+                    opened = self._open(mount.source)
+                    found[mount.source] = opened, is_directory(opened)
         return found
 
     def _open(self, source: str) -> int:
@@ -91,14 +94,15 @@ class Builder:
             # As bubblewrap says it: launcher/diagnosis.py knows what became of it.
             raise OSError(error.errno, f"Can't find source path {source}: {error.strerror}") from error
 
-    def _make(self, mount: Mount, sources: dict[str, int]) -> None:
+    def _make(self, mount: Mount, sources: dict[str, tuple[int, bool]]) -> None:
         if mount.kind == "symlink":
             parent, name = self._parent(mount.target)
             os.symlink(mount.source, name, dir_fd=parent)
             os.close(parent)
+            self._links[mount.target] = self._led(mount.target, mount.source)
         elif mount.kind in ("dir", "proc"):
             at = self._point(mount.target, directory=True)
-            if mount.perms:
+            if mount.perms and os.fstat(at).st_dev in self._ours:
                 os.chmod(f"/proc/self/fd/{at}", mount.perms)
             os.close(at)
         elif mount.kind == "tmpfs":
@@ -115,14 +119,14 @@ class Builder:
         elif mount.kind == "data":
             self._file(mount)
         else:
-            self._bind(mount, sources[mount.source])
+            self._bind(mount, *sources[mount.source])
 
-    def _bind(self, mount: Mount, source: int) -> None:
+    def _bind(self, mount: Mount, source: int, directory: bool) -> None:
         attributes = MOUNT_ATTR_NOSUID
         attributes |= MOUNT_ATTR_RDONLY if mount.mode == "ro" else 0
         attributes |= MOUNT_ATTR_NODEV if mount.mode != "dev" else 0
         tree = self.kernel.clone(source, mount.source, attributes=attributes)
-        at = self._point(mount.target, directory=is_directory(source))
+        at = self._point(mount.target, directory=directory)
         self.kernel.attach(tree, at, mount.target)
         os.close(tree)
         os.close(at)
@@ -182,12 +186,30 @@ class Builder:
         return parent, name
 
     def _resolve(self, target: str) -> int:
-        """What is at `target`; symlinks lead where they would lead inside."""
-        resolve = RESOLVE_NO_MAGICLINKS | RESOLVE_IN_ROOT
+        """What is at `target`, through no symlink but our own.
+
+        One that the user or a former agent put there since would have us cover what root runs inside.
+        """
+        for link, to in self._links.items():
+            if target.startswith(f"{link}/"):
+                target = to + target[len(link) :]
         inner = self._root.inner
-        if not target.startswith(inner + "/"):
-            return self.kernel.openat2(self._top, target, O_PATH, resolve)
-        return self.kernel.openat2(self._inner, target[len(inner) :], O_PATH, resolve)
+        start, path = self._top, target
+        if target.startswith(inner + "/"):
+            start, path = self._inner, target[len(inner) :]
+        resolve = RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_IN_ROOT
+        try:
+            return self.kernel.openat2(start, path, O_PATH, resolve)
+        except PermissionError:  # FUSE closes a user's file system to root
+            with as_user(self._root):
+                return self.kernel.openat2(start, path, O_PATH, resolve)
+
+    def _led(self, target: str, source: str) -> str:
+        """Where a symlink at `target` leads, seen from the top."""
+        if source.startswith("/"):
+            within = target.startswith(self._root.inner + "/")
+            return os.path.normpath((self._root.inner if within else "") + source)
+        return os.path.normpath(os.path.join(os.path.dirname(target), source))
 
 
 class as_user:
@@ -197,14 +219,10 @@ class as_user:
         self._root = root
 
     def __enter__(self) -> None:
-        os.setgroups(self._root.groups)
-        os.setegid(self._root.gid)
-        os.seteuid(self._root.uid)
+        reserve.keep(self._root.uid, self._root.gid, self._root.groups)
 
     def __exit__(self, *_: object) -> None:
-        os.seteuid(0)
-        os.setegid(0)
-        os.setgroups([])
+        reserve.take()
 
 
 def is_directory(descriptor: int) -> bool:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 
-from launcher.run import cgroup
+from launcher.run import cgroup, reserve
 from launcher.run.container import Builder
 from launcher.run.mounts import (
     CLONE_NEWNS,
     CLONE_NEWPID,
+    MS_MOVE,
     MS_NODEV,
     MS_NOEXEC,
     MS_NOSUID,
@@ -56,7 +57,7 @@ def keep(
     """
     status = 125
     try:
-        become_root()
+        reserve.take()
         os.umask(0o022)
         os.setsid()
         os.dup2(stdio[2], 2)
@@ -90,18 +91,11 @@ def tidy_for(place: str) -> None:
     child = os.fork()
     if child == 0:
         try:
-            become_root()
+            reserve.take()
             tidy(place)
         finally:
             os._exit(0)
     os.waitpid(child, 0)
-
-
-def become_root() -> None:
-    """All ids root's, no groups; from a saved set-user-ID of 0."""
-    os.setresuid(0, 0, 0)
-    os.setgroups([])
-    os.setresgid(0, 0, 0)
 
 
 def locked(place: str) -> int:
@@ -136,8 +130,11 @@ def start(
         kernel.mount("", "/", flags=MS_REC | MS_PRIVATE)
         kernel.mount("proc", "/proc", flags=MS_NOSUID | MS_NODEV | MS_NOEXEC)
         Builder(root, place, terminal).build()
-        # What nspawn leaves in /run would stay there.
+        # What nspawn leaves in /run would stay there, as would the lock that it has beside the directory.
         kernel.mount("tmpfs", "/run", flags=MS_NOSUID | MS_NODEV, options="mode=0755")
+        name = os.path.basename(place)
+        os.mkdir(f"/run/{name}", 0o700)
+        kernel.mount(place, f"/run/{name}", flags=MS_MOVE)
         cgroup.hide_others(kernel)
         # Only now: the kernel forgets it when a process gets other credentials.
         kernel.prctl(PR_SET_PDEATHSIG, int(_signal.SIGKILL))
@@ -145,11 +142,11 @@ def start(
             os._exit(125)
         cleared()
         passed_on(stdio, passed)
-        name = os.path.basename(place).replace("claude-nspawn.", "claude-sandbox-")
-        words = (w.replace(f"--directory={DIRECTORY}", f"--directory={place}") for w in argv)
+        words = (w.replace(f"--directory={DIRECTORY}", f"--directory=/run/{name}") for w in argv)
+        machine = name.replace("claude-nspawn.", "claude-sandbox-")
         listen = {"LISTEN_FDS": str(len(passed)), "LISTEN_PID": "1"}
         readied()
-        os.execve(argv[0], [w.replace(DIRECTORY, name) for w in words], {**environment, **listen})
+        os.execve(argv[0], [w.replace(DIRECTORY, machine) for w in words], {**environment, **listen})
     except BaseException as error:  # noqa: BLE001
         said = error.strerror if isinstance(error, OSError) and error.filename is None else error
         os.write(2, f"{said}\n".encode("utf-8", "surrogateescape"))

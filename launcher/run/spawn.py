@@ -48,7 +48,7 @@ def spawn(
     limits, `/` as its directory, and with `dies_with_us` it is killed when we die. A failure to execute it
     ends it with status 127 and a line on stderr. `covers`: mounts on symlinks (cover.py).
     """
-    kernel = _kernel()
+    call = kernel()
     parent = os.getpid()
     # A signal between fork and exec would otherwise be written into our wakeup pipe by the child.
     before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
@@ -62,7 +62,7 @@ def spawn(
 
             cover(covers)
         if dies_with_us:
-            kernel("prctl", PR_SET_PDEATHSIG, int(_signal.SIGKILL), 0, 0, 0)
+            call("prctl", PR_SET_PDEATHSIG, int(_signal.SIGKILL), 0, 0, 0)
             if os.getppid() != parent:
                 os._exit(125)
         os.setsid()
@@ -79,17 +79,17 @@ def spawn(
 
 def death_signal(number: int) -> None:
     """Get a signal when our parent ends (PR_SET_PDEATHSIG); forgotten when our ids change."""
-    _kernel()("prctl", PR_SET_PDEATHSIG, number, 0, 0, 0)
+    kernel()("prctl", PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
 def become_subreaper() -> None:
     """Have orphans among our descendants handed to us: a pid namespace's first process can then be
     waited for.
     """
-    _kernel()("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    kernel()("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def _kernel() -> Callable[..., int]:
+def kernel() -> Callable[..., int]:
     """Call a function of libc by name. By the C module below ctypes, which costs a third of it (0.4 ms)."""
     import _ctypes
 
@@ -105,7 +105,7 @@ def cleared() -> None:
     """An anonymous session keyring, a fresh login's soft limits, and the root directory."""
     number = SYS_KEYCTL.get(os.uname().machine)
     if number:
-        _kernel()("syscall", number, KEYCTL_JOIN_SESSION_KEYRING, None)
+        kernel()("syscall", number, KEYCTL_JOIN_SESSION_KEYRING, None)
     _limits()
     os.umask(0o022)
     os.chdir("/")
