@@ -159,6 +159,7 @@ class Builder:
 
     def _point(self, target: str, *, directory: bool) -> int:
         """A descriptor of the mount point at `target`; made when it is not there and its parent is ours."""
+        target = self._followed(target)
         try:
             return self._resolve(target)
         except FileNotFoundError:
@@ -190,9 +191,7 @@ class Builder:
 
         One that the user or a former agent put there since would have us cover what root runs inside.
         """
-        for link, to in self._links.items():
-            if target.startswith(f"{link}/"):
-                target = to + target[len(link) :]
+        target = self._followed(target)
         inner = self._root.inner
         start, path = self._top, target
         if target.startswith(inner + "/"):
@@ -203,6 +202,14 @@ class Builder:
         except PermissionError:  # FUSE closes a user's file system to root
             with as_user(self._root):
                 return self.kernel.openat2(start, path, O_PATH, resolve)
+
+    def _followed(self, target: str) -> str:
+        """`target` with where they lead in the place of our own symlinks."""
+        for _ in self._links:  # one may lead through another
+            for link, to in self._links.items():
+                if f"{target}/".startswith(f"{link}/"):
+                    target = to + target[len(link) :]
+        return target
 
     def _led(self, target: str, source: str) -> str:
         """Where a symlink at `target` leads, seen from the top."""

@@ -1,0 +1,120 @@
+"""What root builds for a container: where it mounts, and where it does not let itself be led."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.launcher.contained import as_root, needs_sudo
+from tests.launcher.program import ROOT
+
+# In a mount namespace of its own; what is at `given["look"]` afterwards, or why there is nothing.
+BUILD = f"""
+import json, os, sys
+sys.path.insert(0, {str(ROOT)!r})
+from launcher.backends.base import Root
+from launcher.plan.model import Mount
+from launcher.run.container import Builder
+from launcher.run.mounts import MS_PRIVATE, MS_REC, Kernel
+given = json.load(sys.stdin)
+kernel = Kernel()
+kernel.unshare(0x20000)
+kernel.mount("", "/", flags=MS_REC | MS_PRIVATE)
+mounts = tuple(Mount(**mount) for mount in given["mounts"])
+uid, gid = given["ids"]
+try:
+    Builder(Root(mounts=mounts, inner="/sandbox", uid=uid, gid=gid), given["place"], "").build()
+    print(json.dumps(sorted(os.listdir(given["place"] + given["look"]))))
+except OSError as error:
+    print(json.dumps(error.errno))
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """Below it `root`, to build at, and `project`, the user's."""
+    needs_sudo()
+    (tmp_path / "root").mkdir()
+    (tmp_path / "project").mkdir()
+    yield tmp_path
+    assert os.listdir(tmp_path / "root") == []
+
+
+def built(place: Path, look: str, *mounts: dict[str, object]) -> object:
+    given = {"place": str(place / "root"), "mounts": mounts, "look": look, "ids": (os.getuid(), os.getgid())}
+    python = os.path.realpath(sys.executable)
+    return json.loads(as_root(python, "-IBc", BUILD, stdin=json.dumps(given).encode()).out)
+
+
+def bind(source: Path | str, target: Path | str, mode: str = "ro") -> dict[str, object]:
+    return {"kind": "bind", "source": str(source), "target": f"/sandbox{target}", "mode": mode}
+
+
+@pytest.mark.parametrize("planted", ["git", "git/hooks"])
+@pytest.mark.parametrize("absolute", [False, True])
+def test_a_mount_point_that_has_become_a_symlink_is_refused(
+    place: Path, planted: str, absolute: bool
+) -> None:
+    """It could lead to /usr/bin, where root is to start a program."""
+    (place / "mine").mkdir()
+    (place / "mine/setpriv").touch()
+    (place / "programs/hooks").mkdir(parents=True)
+    (place / "project/git/hooks").mkdir(parents=True)
+    mounts = (
+        bind(place / "programs", "/programs"),
+        bind(place / "project", "/project", "rw"),
+        bind(place / "mine", "/project/git/hooks"),
+    )
+    assert built(place, "/sandbox/project/git/hooks", *mounts) == ["setpriv"]
+
+    (place / "project" / planted).rename(place / "former")
+    real = "/programs" if planted == "git" else "/programs/hooks"
+    up = ".." if planted == "git" else "../.."
+    (place / "project" / planted).symlink_to(real if absolute else up + real)
+
+    assert built(place, "/sandbox/programs/hooks", *mounts) == 40  # ELOOP
+
+
+def test_symlinks_of_our_own_lead_where_they_would_inside(place: Path) -> None:
+    (place / "project/file").touch()
+    links = [
+        {"kind": "symlink", "source": source, "target": f"/sandbox{target}"}
+        for source, target in (("usr/lib", "/lib"), ("/run", "/var/run"))
+    ]
+    directories = [{"kind": "dir", "target": f"/sandbox{name}", "perms": 0o755} for name in ("/usr", "/run")]
+
+    for target, real in (("/lib/a/b", "/usr/lib/a/b"), ("/var/run/a", "/run/a")):
+        found = built(place, f"/sandbox{real}", *directories, *links, bind(place / "project", target))
+        assert found == ["file"]
+
+
+def test_a_source_behind_a_symlink_is_refused(place: Path) -> None:
+    (place / "link").symlink_to(place / "project")
+
+    assert built(place, "/sandbox/project", bind(place / "link", "/project")) == 40
+
+
+def test_nothing_is_made_in_what_is_the_users(place: Path) -> None:
+    project = place / "project"
+
+    found = built(place, "/", bind(project, "/project", "rw"), bind(place, "/project/missing/point"))
+
+    assert found == 2  # ENOENT
+    assert os.listdir(project) == []
+
+
+def test_what_only_the_user_can_read_is_bound_and_what_only_root_can_is_not(place: Path) -> None:
+    closed = place / "closed"
+    (closed / "below").mkdir(parents=True)
+    as_root("chown", "0:0", closed)
+    as_root("chmod", "0700", closed)
+    try:
+        assert built(place, "/", bind(closed / "below", "/project")) == 13  # EACCES
+    finally:
+        as_root("chown", f"{os.getuid()}:{os.getgid()}", closed)
+    assert built(place, "/sandbox/project", bind(closed / "below", "/project")) == []
