@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 
+from conformance.harness.plugin import heed_signals
+
+# In a script's background a shell has them ignored, and so would everything that tests start.
+heed_signals()
 if os.geteuid() == 0:
     # In the checkout, its owner's tests could not write what root's have made.
     set_hypothesis_home_dir(Path.home() / ".cache/hypothesis")

@@ -82,11 +82,13 @@ def test_a_mount_point_that_has_become_a_symlink_is_refused(
 
 def test_symlinks_of_our_own_lead_where_they_would_inside(place: Path) -> None:
     (place / "project/file").touch()
-    links = [
+    links: list[dict[str, object]] = [
         {"kind": "symlink", "source": source, "target": f"/sandbox{target}"}
         for source, target in (("usr/lib", "/lib"), ("/run", "/var/run"))
     ]
-    directories = [{"kind": "dir", "target": f"/sandbox{name}", "perms": 0o755} for name in ("/usr", "/run")]
+    directories: list[dict[str, object]] = [
+        {"kind": "dir", "target": f"/sandbox{name}", "perms": 0o755} for name in ("/usr", "/run")
+    ]
 
     for target, real in (("/lib/a/b", "/usr/lib/a/b"), ("/var/run/a", "/run/a")):
         found = built(place, f"/sandbox{real}", *directories, *links, bind(place / "project", target))
