@@ -17,6 +17,7 @@ import sys
 
 from launcher.errors import HostError, UserError
 from launcher.host.probe import given
+from launcher.run.spawn import death_signal, parent_of
 from launcher.untrusted import inside, printable
 
 TYPE_CHECKING = False
@@ -53,6 +54,11 @@ def enter(request: Request, argv: list[str]) -> None:
     os.environ.update(variables)
     reserve.keep(user.pw_uid, user.pw_gid, os.getgrouplist(user.pw_name, user.pw_gid))
     _end_with(sudo)
+    if not os.access(os.__file__, os.R_OK):
+        raise HostError(
+            f"this program's Python lies where {user.pw_name} cannot read it: {printable(sys.prefix)}",
+            "install claude-sandbox by one that all can read: /usr/bin/python3 -m venv …",
+        )
     _not_the_agents(request)
 
 
@@ -109,14 +115,14 @@ def caller() -> int:
             break
         if _file(f"/proc/{process}/exe") in programs:
             return process
-        process = _parent(process)
+        process = parent_of(process)
     return 0
 
 
 def environment(process: int) -> dict[str, str]:
     """What the outermost of the sudos that stand in line was started with: it may have a monitor below."""
     programs = {_file(f"/proc/{process}/exe")}
-    while (above := _parent(process)) > 1 and _file(f"/proc/{above}/exe") in programs:
+    while (above := parent_of(process)) > 1 and _file(f"/proc/{above}/exe") in programs:
         process = above
     try:
         with open(f"/proc/{process}/environ", "rb") as file:
@@ -134,14 +140,6 @@ def _file(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _parent(process: int) -> int:
-    try:
-        with open(f"/proc/{process}/stat", "rb") as stat:
-            return int(stat.read().rpartition(b") ")[2].split()[1])
-    except OSError:
-        return 0
-
-
 def _name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
@@ -152,8 +150,6 @@ def _name(uid: int) -> str:
 def _end_with(sudo: int) -> None:
     """Die with a sudo above us that is killed; of every other signal it tells us by itself."""
     if sudo and os.getppid() == sudo:
-        from launcher.run.spawn import death_signal
-
         death_signal(SIGKILL)
         if os.getppid() != sudo:
             os._exit(128 + SIGKILL)

@@ -10,7 +10,7 @@ from launcher.run.console import Console
 from launcher.run.inner import CONTROL, ENVIRONMENT, STDERR, TERMINAL
 from launcher.run.process import start
 from launcher.run.signals import FATAL, FORWARDED, Interrupted, Signals
-from launcher.run.spawn import become_subreaper, secure_stdio, spawn
+from launcher.run.spawn import become_subreaper, parent_of, secure_stdio, spawn
 from launcher.run.unwind import Unwind
 
 TYPE_CHECKING = False
@@ -386,12 +386,3 @@ def replay(argv: tuple[str, ...]) -> tuple[str, ...]:
     if "--" in backend:
         backend = backend[: backend.index("--") + 1]
     return (*("9" if word[:1] == "{" and word[-1:] == "}" else word for word in backend), "true")
-
-
-def parent_of(process: int) -> int:
-    """The parent of a process, 1 when it has ended already."""
-    try:
-        with open(f"/proc/{process}/stat", "rb") as stat:
-            return int(stat.read().rpartition(b") ")[2].split()[1])
-    except OSError:
-        return 1

@@ -77,6 +77,15 @@ def spawn(
             os._exit(127)
 
 
+def parent_of(process: int) -> int:
+    """The parent of a process, 1 when it has ended already."""
+    try:
+        with open(f"/proc/{process}/stat", "rb") as stat:
+            return int(stat.read().rpartition(b") ")[2].split()[1])
+    except OSError:
+        return 1
+
+
 def death_signal(number: int) -> None:
     """Get a signal when our parent ends (PR_SET_PDEATHSIG); forgotten when our ids change."""
     kernel()("prctl", PR_SET_PDEATHSIG, number, 0, 0, 0)
