@@ -313,9 +313,11 @@ def test_launchers_ended_politely_at_any_moment_of_their_start_leave_nothing(
     for number in range(12):
         process = here.start("exit 3", env=bus)
         time.sleep(random.uniform(0, takes))
-        process.send_signal((signal.SIGTERM, signal.SIGINT, signal.SIGHUP)[number % 3])
+        sent = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)[number % 3]
+        process.send_signal(sent)
         # By Python before it is ours, by the launcher, by the agent; or it came too late.
-        assert ended(process) in (-15, -2, -1, 143, 130, 129, 3)
+        by_python = {1} if sent == signal.SIGINT else set()  # interrupted while it imports site
+        assert ended(process) in {-15, -2, -1, 143, 130, 129, 3} | by_python
         here.gone()
 
     assert here.listing() - before <= {f"{here.project}/{name}" for name in ("ready", "signals")}

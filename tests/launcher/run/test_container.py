@@ -23,7 +23,6 @@ from launcher.run.container import Builder
 from launcher.run.mounts import MS_PRIVATE, MS_REC, Kernel
 given = json.load(sys.stdin)
 kernel = Kernel()
-kernel.unshare(0x20000)
 kernel.mount("", "/", flags=MS_REC | MS_PRIVATE)
 mounts = tuple(Mount(**mount) for mount in given["mounts"])
 uid, gid = given["ids"]
@@ -48,7 +47,9 @@ def place(tmp_path: Path) -> Iterator[Path]:
 def built(place: Path, look: str, *mounts: dict[str, object]) -> object:
     given = {"place": str(place / "root"), "mounts": mounts, "look": look, "ids": (os.getuid(), os.getgid())}
     python = os.path.realpath(sys.executable)
-    return json.loads(as_root(python, "-IBc", BUILD, stdin=json.dumps(given).encode()).out)
+    return json.loads(
+        as_root("unshare", "--mount", python, "-IBc", BUILD, stdin=json.dumps(given).encode()).out
+    )
 
 
 def bind(source: Path | str, target: Path | str, mode: str = "ro") -> dict[str, object]:
