@@ -68,14 +68,14 @@ def _main(arguments: list[str], backend: str, name: str) -> int:
 
 
 def _with_host(request: Request) -> int:
-    from launcher import launch
+    from launcher import launch, project
     from launcher.host.probe import given, probe
 
     if request.backend == "container":
         from launcher import elevate
 
         elevate.enter(request, sys.argv)
-    host = probe(given(os.environ), writable=launch.writable(request))
+    host = probe(given(os.environ), writable=project.writable(request))
     if request.action == "check":
         return _check(request, host)
     context = launch.context(request, host)

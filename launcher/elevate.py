@@ -15,6 +15,7 @@ import os
 import pwd
 import sys
 
+from launcher import project
 from launcher.errors import HostError, UserError
 from launcher.host.probe import given
 from launcher.run.spawn import death_signal, parent_of
@@ -24,6 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from launcher.request import Request
 
+CALLERS = ("SUDO_UID", "SUDO_USER", "DOAS_USER", "PKEXEC_UID")
 WAYS = ("sudo", "doas", "run0")
 DIRECTORIES = ("/usr/bin", "/bin", "/usr/local/bin", "/run/wrappers/bin", "/run/current-system/sw/bin")
 SIGKILL = 9
@@ -39,6 +41,7 @@ def enter(request: Request, argv: list[str]) -> None:
         if request.user and request.user != _name(os.geteuid()):
             raise UserError(f"--user {printable(request.user)} is for root", "leave it out: you are the user")
         if not request.action:
+            _not_the_agents(request, argv)
             _become_root(argv)
         return
     from launcher.run import reserve
@@ -59,7 +62,7 @@ def enter(request: Request, argv: list[str]) -> None:
             f"this program's Python lies where {user.pw_name} cannot read it: {printable(sys.prefix)}",
             "install claude-sandbox by one that all can read: /usr/bin/python3 -m venv …",
         )
-    _not_the_agents(request)
+    _not_the_agents(request, argv)
 
 
 def _become_root(argv: list[str]) -> None:
@@ -69,33 +72,29 @@ def _become_root(argv: list[str]) -> None:
             "a container takes root, and there is no sudo here (nor doas, nor run0)",
             "install sudo, or use claude-sandbox, which takes none",
         )
-    program = os.path.abspath(argv[0]) if "/" in argv[0] else argv[0]
+    program = _program(argv)
+    # By itself where it can: a rule of sudoers names it, and not Python. A first line with a blank cannot.
+    itself = [sys.executable, "-I", program]
+    if os.access(program, os.X_OK) and " " not in sys.executable:
+        itself = [program]
     sys.stdout.flush()
-    os.execve(found, [found, "--", sys.executable, "-I", program, *argv[1:]], dict(given(os.environ)))
+    os.execve(found, [found, "--", *itself, *argv[1:]], dict(given(os.environ)))
+
+
+def _program(argv: list[str]) -> str:
+    return os.path.abspath(argv[0])
 
 
 def _user(request: Request) -> pwd.struct_passwd:
     """Who called. Raises UserError when that cannot be told, or is root."""
-    environ = os.environ
-    called = environ.get("SUDO_UID", "") or environ.get("PKEXEC_UID", "")
-    name = environ.get("DOAS_USER", "") or environ.get("SUDO_USER", "")
-    found = request.user
-    try:
-        if called and (not called.isdecimal() or int(called) != 0):
-            found = pwd.getpwuid(int(called)).pw_name
-        elif name and name != "root":
-            found = pwd.getpwnam(name).pw_name
-        if request.user and found != request.user:
-            raise UserError(
-                f"--user {printable(request.user)} is for root, and sudo says that you are {found}",
-                "start it as that user",
-            )
-        user = pwd.getpwnam(found) if found else None
-    except (KeyError, ValueError, OverflowError):
-        shown = printable(found or name or called)
+    user = _caller()
+    if request.user and user and user.pw_name != request.user:
         raise UserError(
-            f"there is no user {shown} on this machine", "name one who is there: --user NAME"
-        ) from None
+            f"--user {printable(request.user)} is for root, and sudo says that you are {user.pw_name}",
+            "start it as that user",
+        )
+    if request.user and not user:
+        user = _known(request.user)
     if user is None:
         raise UserError(
             "root has no sandbox of its own: whose is it to be?",
@@ -104,6 +103,34 @@ def _user(request: Request) -> pwd.struct_passwd:
     if user.pw_uid == 0:
         raise UserError("an agent must not be root", "say whose sandbox it is: --user NAME")
     return user
+
+
+def _caller() -> pwd.struct_passwd | None:
+    """Who sudo, doas, run0 or pkexec say has called; they have to agree: doas with keepenv, and sudo with
+    env_keep, let through what the caller says in the name of another.
+    """
+    found: dict[int, tuple[str, pwd.struct_passwd]] = {}
+    for variable in CALLERS:
+        value = os.environ.get(variable, "")
+        if value and value not in ("0", "root"):
+            user = _known(value, by_number=variable.endswith("_UID"))
+            found.setdefault(user.pw_uid, (variable, user))
+    if len(found) > 1:
+        (one, first), (other, second), *_ = found.values()
+        raise UserError(
+            f"{one} says that {first.pw_name} has called, {other} that {second.pw_name} has",
+            f"have only one of them set: env -u {other}",
+        )
+    return next((user for _, user in found.values()), None)
+
+
+def _known(value: str, *, by_number: bool = False) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwuid(int(value)) if by_number else pwd.getpwnam(value)
+    except (KeyError, ValueError, OverflowError):
+        raise UserError(
+            f"there is no user {printable(value)} on this machine", "name one who is there: --user NAME"
+        ) from None
 
 
 def caller() -> int:
@@ -155,13 +182,13 @@ def _end_with(sudo: int) -> None:
             os._exit(128 + SIGKILL)
 
 
-def _not_the_agents(request: Request) -> None:
+def _not_the_agents(request: Request, argv: list[str]) -> None:
     """Root must not run what an agent could have written. Raises UserError."""
-    from launcher import launch
-
-    ours = (os.path.dirname(os.path.abspath(__file__)), os.path.realpath(sys.executable), sys.prefix)
+    package = os.path.dirname(os.path.abspath(__file__))
+    ours = (_program(argv), sys.executable, sys.prefix, sys.base_prefix, package)
+    writable = project.writable(request)
     for path in ours:
-        if any(inside(os.path.realpath(path), root) for root in launch.writable(request)):
+        if any(inside(name, root) for name in (path, os.path.realpath(path)) for root in writable):
             raise UserError(
                 f"this program runs from {printable(path)}, where an agent can write",
                 "install it outside of PROJECT: root runs it",

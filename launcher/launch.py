@@ -23,15 +23,6 @@ if TYPE_CHECKING:
     Say = Callable[..., bool | None]  # False: nobody can have seen it
 
 
-def writable(request: Request) -> tuple[str, ...]:
-    """The real paths of what an agent could have written, as far as the command line tells."""
-    typed = (request.project, *(s.path for s in request.shares if s.mode == "rw"))
-    try:
-        return tuple(os.path.realpath(path) for path in typed if path)
-    except (OSError, ValueError):
-        return ()  # a directory that is gone, a NUL: refused before anything runs
-
-
 def context(request: Request, host: Host) -> Context:
     """The Request with its paths resolved and checked, and what there is at them; makes nothing.
 

@@ -10,6 +10,10 @@ from launcher.errors import UserError
 from launcher.plan import places
 from launcher.untrusted import inside, printable
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from launcher.request import Request
+
 # A project there would hand the sandbox the host's own sockets and devices (tmux's and X's lie in /tmp), or
 # its system.
 SYSTEM = (
@@ -49,6 +53,15 @@ BELOW = (
 LOCAL = frozenset(
     {"bin", "etc", "games", "include", "lib", "lib32", "lib64", "libexec", "man", "sbin", "share"}
 )
+
+
+def writable(request: Request) -> tuple[str, ...]:
+    """The real paths of what an agent could have written, as far as the command line tells."""
+    typed = (request.project, *(s.path for s in request.shares if s.mode == "rw"))
+    try:
+        return tuple(os.path.realpath(path) for path in typed if path)
+    except (OSError, ValueError):
+        return ()  # a directory that is gone, a NUL: refused before anything runs
 
 
 def check(typed: str, *, home: str, runtime: str, state: str) -> str:

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 
-from launcher import flags, launch, prepare
+from launcher import flags, launch, prepare, project
 from launcher.backends import bubblewrap
 from launcher.host.probe import given, probe
 
@@ -20,7 +20,7 @@ from launcher.host.probe import given, probe
 def main(arguments: list[str]) -> None:
     """Print the Launch that the same arguments would start. Raises what the launcher would."""
     request = flags.parse(arguments, backend="bubblewrap", program="claude-sandbox")
-    context = launch.context(request, probe(given(os.environ), writable=launch.writable(request)))
+    context = launch.context(request, probe(given(os.environ), writable=project.writable(request)))
     plan = launch.plan(context)
     prepare.prepare(context, plan)
     rendered = bubblewrap.render(plan, context.host, tty=os.isatty(0))
