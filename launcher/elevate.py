@@ -73,16 +73,26 @@ def _become_root(argv: list[str]) -> None:
             "install sudo, or use claude-sandbox, which takes none",
         )
     program = _program(argv)
-    # By itself where it can: a rule of sudoers names it, and not Python. A first line with a blank cannot.
-    itself = [sys.executable, "-I", program]
-    if os.access(program, os.X_OK) and " " not in sys.executable:
-        itself = [program]
+    # By itself where it can: a rule of sudoers names it, and not Python.
+    itself = [program] if _startable(program) else [sys.executable, "-I", program]
     sys.stdout.flush()
     os.execve(found, [found, "--", *itself, *argv[1:]], dict(given(os.environ)))
 
 
 def _program(argv: list[str]) -> str:
     return os.path.abspath(argv[0])
+
+
+def _startable(program: str) -> bool:
+    """Whether the kernel can start it, by a first line that leads somewhere; one with a blank does not."""
+    try:
+        with open(program, "rb") as file:
+            words = file.readline(4096)[2:].split()
+    except OSError:
+        return False
+    return (
+        os.access(program, os.X_OK) and bool(words) and os.access(words[0], os.X_OK) and words[0][:1] == b"/"
+    )
 
 
 def _user(request: Request) -> pwd.struct_passwd:
