@@ -46,6 +46,7 @@ def enter(request: Request, argv: list[str]) -> None:
         return
     from launcher.run import reserve
 
+    parent, by_sudo = os.getppid(), "SUDO_UID" in os.environ
     user = _user(request)
     sudo = caller()
     variables = environment(sudo) if sudo and not request.user else dict(os.environ)
@@ -56,7 +57,7 @@ def enter(request: Request, argv: list[str]) -> None:
     os.environ.clear()
     os.environ.update(variables)
     reserve.keep(user.pw_uid, user.pw_gid, os.getgrouplist(user.pw_name, user.pw_gid))
-    _end_with(sudo)
+    _end_with(sudo, parent, by_sudo=by_sudo)
     if not os.access(os.__file__, os.R_OK):
         raise HostError(
             f"this program's Python lies where {user.pw_name} cannot read it: {printable(sys.prefix)}",
@@ -184,12 +185,17 @@ def _name(uid: int) -> str:
         return ""
 
 
-def _end_with(sudo: int) -> None:
-    """Die with a sudo above us that is killed; of every other signal it tells us by itself."""
-    if sudo and os.getppid() == sudo:
+def _end_with(sudo: int, parent: int, *, by_sudo: bool) -> None:
+    """Die with a sudo that is our parent, when it is killed; of every other signal it tells us by itself.
+
+    One that was killed before we looked has left us to process 1.
+    """
+    killed = not sudo and parent == 1 and by_sudo
+    if sudo and sudo == parent:
         death_signal(SIGKILL)
-        if os.getppid() != sudo:
-            os._exit(128 + SIGKILL)
+        killed = os.getppid() != parent
+    if killed:
+        os._exit(128 + SIGKILL)
 
 
 def _not_the_agents(request: Request, argv: list[str]) -> None:
