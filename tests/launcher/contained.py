@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from fixtures.users import User, current_user, ordinary_user, scratch
 from tests.launcher.program import ROOT, Ended, Machine, machine
 
 PREFIX = "claude-nspawn."
+MAKER = re.compile(r"claude-(?:nspawn\.|sandbox-)(\d+)-")
 SUDO = ("sudo", "-n", "--")
 
 
@@ -77,11 +79,15 @@ def user_of_tests() -> User:
 
 
 def left() -> set[str]:
-    """What containers have in /tmp, among the cgroups and in /run."""
+    """What containers whose launcher has ended have in /tmp, among the cgroups and in /run.
+
+    Those of other tests at the same moment are theirs: the launcher's number is in each name.
+    """
     found = {f"/tmp/{name}" for name in os.listdir("/tmp") if PREFIX in name}
     for top in ("/sys/fs/cgroup", "/run/systemd/nspawn", "/run/systemd/machines"):
         for directory, directories, files in os.walk(top):
             found |= {
                 f"{directory}/{n}" for n in (*directories, *files) if PREFIX in n or "claude-sandbox" in n
             }
-    return found
+    makers = {path: MAKER.search(path) for path in found}
+    return {path for path, maker in makers.items() if not (maker and os.path.exists(f"/proc/{maker[1]}"))}
