@@ -79,15 +79,17 @@ def user_of_tests() -> User:
 
 
 def left() -> set[str]:
-    """What containers whose launcher has ended have in /tmp, among the cgroups and in /run.
+    """Of `there`, what is of containers whose launcher has ended: its number is in each name."""
+    makers = {path: MAKER.search(path) for path in there()}
+    return {path for path, maker in makers.items() if not (maker and os.path.exists(f"/proc/{maker[1]}"))}
 
-    Those of other tests at the same moment are theirs: the launcher's number is in each name.
-    """
+
+def there() -> set[str]:
+    """What containers have in /tmp, among the cgroups and in /run, those of other tests included."""
     found = {f"/tmp/{name}" for name in os.listdir("/tmp") if PREFIX in name}
     for top in ("/sys/fs/cgroup", "/run/systemd/nspawn", "/run/systemd/machines"):
         for directory, directories, files in os.walk(top):
             found |= {
                 f"{directory}/{n}" for n in (*directories, *files) if PREFIX in n or "claude-sandbox" in n
             }
-    makers = {path: MAKER.search(path) for path in found}
-    return {path for path, maker in makers.items() if not (maker and os.path.exists(f"/proc/{maker[1]}"))}
+    return found

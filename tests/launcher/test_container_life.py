@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launcher.contained import PREFIX, as_root, contained, left
+from tests.launcher.contained import PREFIX, as_root, contained, left, there
 from tests.launcher.program import Machine
 
 PATIENCE_S = 20.0
@@ -81,7 +81,7 @@ def test_a_project_may_have_any_name(here: Machine, name: str) -> None:
 
 
 def test_eight_at_once_all_work_and_leave_nothing(here: Machine) -> None:
-    before, mounted = left(), mounts()
+    before, mounted = there(), mounts()
     crowd = [here.start("--quiet", "--shell", here.project, "-c", f"echo {n}; exit {n}") for n in range(8)]
 
     said = [process.communicate(timeout=60) for process in crowd]
@@ -139,7 +139,7 @@ def parts(top: int) -> dict[str, int]:
 def test_thirty_killed_at_any_moment_leave_nothing(here: Machine) -> None:
     """sudo, the launcher, the keeper, nspawn: one of them by turns, at a moment of the start or after it."""
     assert here.shell("true").status == 0
-    before, mounted = left(), mounts()
+    before, mounted = there(), mounts()
     begun = time.monotonic()
     assert here.shell("true").status == 0
     takes = time.monotonic() - begun
