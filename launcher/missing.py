@@ -87,8 +87,12 @@ def _bubblewrap(host: Host) -> list[Missing]:
     if host.bwrap is None:
         return [Missing(what="bubblewrap", program="bwrap", why="there is no bwrap on PATH", required=True)]
     shown = printable(host.bwrap.path)
+    if host.bwrap.planted:
+        why = f"{shown} lies where an agent can write, so it is not run"
+        mend = "take directories of PROJECT and of --share off your PATH"
+        return [Missing(what="a bubblewrap of your own", program="bwrap", why=why, required=True, mend=mend)]
     if host.bwrap.broken:
-        why = f"{shown} does not run: {host.bwrap.broken}"
+        why = f"{shown} does not run: {printable(host.bwrap.broken)}"
         return [Missing(what="a working bubblewrap", program="bwrap", why=why, required=True)]
     if "perms" not in host.bwrap.options:
         why = f"{shown} is older than 0.5: it lacks --perms"

@@ -55,12 +55,13 @@ class Agent(Record):
 class Bwrap(Record):
     """bubblewrap: where it is and which of the options that versions differ in it knows.
 
-    `broken`: why it cannot even be asked.
+    `broken`: why it cannot even be asked. `planted`: it was not asked, as it lies where an agent can write.
     """
 
     path: str
     options: frozenset[str]
     broken: str = ""
+    planted: bool = False
 
 
 class Host(Record):

@@ -232,7 +232,7 @@ def _bwrap(environ: Mapping[str, str], writable: tuple[str, ...]) -> Bwrap | Non
         closed = "it is not executable"
         return Bwrap(path=there[0], options=frozenset(), broken=closed) if there else None
     if any(inside(name, root) for name in (path, os.path.realpath(path)) for root in writable):
-        return Bwrap(path=path, options=frozenset(), broken="it lies where an agent can write")
+        return Bwrap(path=path, options=frozenset(), planted=True)
     try:
         with open(path, "rb") as file:
             binary = file.read(1 << 20)
@@ -249,6 +249,10 @@ def _bwrap(environ: Mapping[str, str], writable: tuple[str, ...]) -> Bwrap | Non
             why = error.strerror or "" if isinstance(error, OSError) else "--help does not end"
             return Bwrap(path=path, options=frozenset(), broken=why)
         binary = asked.stdout + asked.stderr
+        if asked.returncode or b"--" not in binary:  # every bubblewrap lists its options
+            lines = os.fsdecode(asked.stderr).strip().splitlines()
+            why = lines[-1] if lines else f"--help ends with status {asked.returncode} and lists no options"
+            return Bwrap(path=path, options=frozenset(), broken=why)
     return Bwrap(path=path, options=frozenset(o for o in BWRAP_OPTIONS if o.encode() in binary))
 
 

@@ -595,6 +595,15 @@ def test_a_sandbox_is_not_built_by_what_an_agent_can_write(here: Machine, how: s
     assert_refused(ended, 2, what, "take directories of PROJECT off your PATH")
     assert not (here.home / "planted").exists()
 
+    checked = here.run("--check", *flags, place, env={"PATH": f"{place}:{here.environ['PATH']}"})
+
+    said = f"missing: a bubblewrap of your own: {planted} lies where an agent can write, so it is not run"
+    assert checked.out.splitlines()[:2] == [
+        said,
+        "  take directories of PROJECT and of --share off your PATH",
+    ]
+    assert not (here.home / "planted").exists()
+
 
 @pytest.mark.parametrize(
     ("variable", "said"),

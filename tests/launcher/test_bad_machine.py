@@ -58,6 +58,14 @@ def test_without_bubblewrap_it_says_how_to_get_it(here: Machine) -> None:
         (b"\0\1\2 no program", 0o755, "bin/bwrap does not run: Exec format error", "bubblewrap"),
         ("#!/no/such/interpreter\n", 0o755, "bin/bwrap does not run: No such file", "bubblewrap"),
         ("#!/bin/sh\nexec sleep 60\n", 0o755, "does not run: --help does not end", "bubblewrap"),
+        ("#!/bin/sh\nexit 3\n", 0o755, "bin/bwrap does not run: --help ends with status 3", "bubblewrap"),
+        (
+            "#!/bin/sh\n",
+            0o755,
+            "bin/bwrap does not run: --help ends with status 0 and lists no",
+            "bubblewrap",
+        ),
+        ("#!/bin/sh\nexec /none/bwrap\n", 0o755, "/none/bwrap: not found", "bubblewrap"),
         (
             b"\x7fELF for another machine; bwrap perms disable-userns" + bytes(64),
             0o755,
@@ -65,7 +73,16 @@ def test_without_bubblewrap_it_says_how_to_get_it(here: Machine) -> None:
             "distribution's package",
         ),
     ],
-    ids=["too old", "no program", "no interpreter", "hangs", "another machine's"],
+    ids=[
+        "too old",
+        "no program",
+        "no interpreter",
+        "hangs",
+        "fails",
+        "is empty",
+        "leads nowhere",
+        "another machine's",
+    ],
 )
 def test_a_bubblewrap_that_is_of_no_use_is_named(
     here: Machine, content: str | bytes, mode: int, what: str, hint: str
