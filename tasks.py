@@ -12,7 +12,7 @@ from invoke.tasks import Task, task
 
 import bench.launch
 from launcher.errors import UserError
-from tooling import backends, checks, prepare, proofs, suite
+from tooling import backends, checks, prepare, proofs, suite, words
 from tooling.report import reported, say
 
 
@@ -33,6 +33,7 @@ class Parallel(Task):  # type: ignore[type-arg]
 
 
 @task(
+    klass=words.Run,
     positional=["backend", "project"],
     auto_shortflags=False,
     help={
@@ -53,11 +54,11 @@ def run(
     """
     chosen = backends.find(backend)
     try:
-        words = [*(["--shell"] if shell else []), *shlex.split(flags)]
+        given = [*(["--shell"] if shell else []), *shlex.split(flags)]
     except ValueError as error:
         raise UserError(f"--flags: {error}", "quote it once more: --flags=\"--share '/a b'\"") from None
-    prepare.prepare(chosen, yes=yes, optional=False, needs_agent="--shell" not in words)
-    prepare.start(chosen, project, flags=words, arguments=_rest())
+    prepare.prepare(chosen, yes=yes, optional=False, needs_agent="--shell" not in given)
+    prepare.start(chosen, project, flags=given, arguments=_rest())
 
 
 @task(

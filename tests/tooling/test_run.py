@@ -211,3 +211,30 @@ def test_the_launcher_does_not_get_the_locale_that_python_sets_by_itself(desk: D
     assert json.loads(desk.invoke("run", "bubblewrap", "proj", LANG="C").stdout)["ctype"] is None
     given = desk.invoke("run", "bubblewrap", "proj", LANG="C", LC_CTYPE="C.UTF-8")
     assert json.loads(given.stdout)["ctype"] == "C.UTF-8"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what", "hint"),
+    [
+        (["run"], "run lacks a backend, and PROJECT", "as: invoke run bubblewrap ~/proj"),
+        (["run", "--", "-p", "hi"], "run lacks a backend, and PROJECT", "as: invoke run bubblewrap ~/proj"),
+        (["run", "bubblewrap"], "run bubblewrap lacks PROJECT", "as: invoke run bubblewrap ~/proj"),
+        (["run", "bubblewrap", "--flags", "--quiet"], "run bubblewrap lacks", "as: invoke run bubblewrap"),
+        (["run", "--backend=bubblewrap", "--shell"], "run bubblewrap lacks", "as: invoke run bubblewrap"),
+        (["run", "bublewrap"], "unknown backend 'bublewrap'", "did you mean bubblewrap?"),
+    ],
+)
+def test_what_is_missing_on_the_command_line_is_said_in_two_lines(
+    desk: Desk, arguments: list[str], what: str, hint: str
+) -> None:
+    done = desk.invoke(*arguments)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    first, second = done.stderr.splitlines()
+    assert first.startswith(f"claude-sandbox: {what}")
+    assert second.startswith(f"  {hint}")
+
+
+@pytest.mark.parametrize("arguments", [["bench", "run"], ["run", "--help"], ["--help", "run"]])
+def test_a_word_that_means_something_else_lacks_nothing(desk: Desk, arguments: list[str]) -> None:
+    assert " lacks " not in desk.invoke(*arguments).stderr
