@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
 MAX_MODULES = 500
+MAX_INNARDS = 20_000  # directories in modules' objects, refs, … that are looked at
 MAX_HOOKS = 200  # entries of one hooks directory that are looked at
 # A planted commondir moves hooks and config elsewhere; a gitdir that names another place lets git prune the
 # worktree.
@@ -334,7 +335,7 @@ def _modules(parts: _Protection, git_dirs: tuple[str, ...], home: str) -> list[s
     trees: list[str] = []
     starts = [f"{d}/modules" for d in git_dirs]
     starts += [p for p in expand(git_dirs[0], "worktrees/*/modules") if mode_of(p)]
-    budget = [MAX_MODULES * 4]
+    budget = [MAX_MODULES * 4, MAX_INNARDS]
     for start in dict.fromkeys(starts):
         if not mode_of(start):
             continue
@@ -362,7 +363,8 @@ def _module_dirs(directory: str, found: list[str], budget: list[int], *, top: bo
     """Adds the git directories at and below `directory`; False when there is too much, a symlink, or a git
     directory in the place of another's innards.
 
-    `top`: it is no module itself, whatever was planted in it.
+    `budget`: of directories that are no module, and of those in modules' innards. `top`: it is no module
+    itself, whatever was planted in it.
     """
     if not stat.S_ISDIR(mode_of(directory)):
         return False
@@ -375,6 +377,8 @@ def _module_dirs(directory: str, found: list[str], budget: list[int], *, top: bo
                 if is_module and entry.name in GIT_INNARDS:
                     if any(os.path.lexists(f"{entry.path}/{name}") for name in ("config", "commondir")):
                         return False
+                    if entry.is_dir(follow_symlinks=False) and _holds_git_dir(entry.path, budget):
+                        return False
                     continue
                 budget[0] -= not is_module
                 if budget[0] < 0 or len(found) > MAX_MODULES:
@@ -386,6 +390,34 @@ def _module_dirs(directory: str, found: list[str], budget: list[int], *, top: bo
     except (OSError, RecursionError):
         return False
     return True
+
+
+def _holds_git_dir(innards: str, budget: list[int]) -> bool:
+    """Whether a git directory lies somewhere below `innards`, or there is too much to tell: a HEAD planted
+    above a module that is called, say, vendor/lfs/x would make innards of a directory on the way to it.
+    """
+    queue = [innards]
+    while queue:
+        try:
+            with os.scandir(queue.pop()) as entries:
+                for entry in entries:
+                    if not entry.is_dir(follow_symlinks=False):
+                        continue
+                    budget[1] -= 1
+                    if budget[1] < 0:
+                        return True
+                    # Two links are its own two names: nothing lies below, as in most directories of objects.
+                    # A file system that does not count them so says one.
+                    if entry.stat(follow_symlinks=False).st_nlink == 2:
+                        continue
+                    # Not by HEAD alone, which refs/remotes/origin has, nor by config, which a branch may be.
+                    names = ("commondir", "objects")
+                    if mode_of(f"{entry.path}/HEAD") and any(mode_of(f"{entry.path}/{n}") for n in names):
+                        return True
+                    queue.append(entry.path)
+        except OSError:
+            return True
+    return False
 
 
 def _alternates(found: GitLayout, shared: tuple[str, ...]) -> list[str]:

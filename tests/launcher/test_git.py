@@ -398,6 +398,47 @@ def test_a_head_planted_among_modules_leaves_none_of_them_unprotected(home: Path
     assert str(modules) in look(project, home).hooks
 
 
+@pytest.mark.parametrize(
+    "name", ["vendor/lfs/x", "vendor/info/deep/er/x", "vendor/objects/ab/x", "a/refs/b/x"]
+)
+def test_a_head_planted_far_above_a_module_makes_all_of_them_read_only(
+    home: Path, tmp_path: Path, name: str
+) -> None:
+    project = repository(home, tmp_path / "p")
+    modules = project / ".git/modules"
+    git(home, tmp_path, "init", "-q", "--bare", str(modules / name))
+    (modules / name / "hooks").mkdir(exist_ok=True)
+
+    assert f"{modules}/{name}/hooks" in look(project, home).hooks
+
+    (modules / name.partition("/")[0] / "HEAD").touch()
+
+    assert str(modules) in look(project, home).hooks
+
+
+def test_what_is_in_an_ordinary_module_is_no_git_directory(home: Path, tmp_path: Path) -> None:
+    project = repository(home, tmp_path / "p")
+    module = project / ".git/modules/lib"
+    git(home, tmp_path, "init", "-q", "--bare", str(module))
+    for name in (
+        *(
+            "objects/ab/cdef",
+            "objects/pack/one.pack",
+            "objects/info/commit-graphs/chain",
+            "lfs/objects/ab/cd/ef",
+        ),
+        *("refs/remotes/origin/HEAD", "refs/remotes/origin/config", "refs/heads/config/commondir"),
+        *("logs/refs/remotes/origin/HEAD", "logs/HEAD", "rr-cache/1/preimage", "hooks/HEAD", "hooks/lib/run"),
+    ):
+        (module / name).parent.mkdir(parents=True, exist_ok=True)
+        (module / name).touch()
+
+    found = look(project, home)
+
+    assert f"{module}/hooks" in found.hooks
+    assert f"{project}/.git/modules" not in found.hooks
+
+
 def test_too_many_modules_or_a_symlink_among_them_make_all_of_them_read_only(
     home: Path, tmp_path: Path
 ) -> None:
