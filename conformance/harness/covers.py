@@ -18,7 +18,8 @@ Check = TypeVar("Check", bound=Callable[..., None])
 class Cover:
     """`variants`: only in these, all that have the word when empty. `means`: about how, not whether.
 
-    `needs`: rows whose resource the host must have when the sandbox starts, besides that of `row`.
+    `by`: only where the table's means have that word in them. `needs`: rows whose resource the host must have
+    when the sandbox starts, besides that of `row`.
     """
 
     row: str
@@ -26,12 +27,14 @@ class Cover:
     variants: tuple[str, ...] = ()
     means: bool = False
     needs: tuple[str, ...] = ()
+    by: str = ""
 
     def fits(self, cell: Cell) -> bool:
         """Whether a check of this is one of that cell."""
         return (
             (self.row, self.word) == (cell.row, cell.word)
             and (not self.variants or cell.variant in self.variants)
+            and self.by in cell.means
         )  # fmt: skip
 
 
@@ -42,13 +45,14 @@ def covers(
     variant: str | Iterable[str] = (),
     means: bool = False,
     needs: Iterable[str] = (),
+    by: str = "",
 ) -> Callable[[Check], Check]:
     """Say that a check proves `word` of `row`; may stand above a check more than once.
 
     Raises HarnessError when another check of the module has the same name: Python would keep the last alone.
     """
     chosen = (variant,) if isinstance(variant, str) else tuple(variant)
-    cover = Cover(row=row, word=word, variants=chosen, means=means, needs=tuple(needs))
+    cover = Cover(row=row, word=word, variants=chosen, means=means, needs=tuple(needs), by=by)
     module = sys._getframe(1).f_locals
 
     def mark(check: Check) -> Check:

@@ -52,17 +52,20 @@ def wrongs(spec: Spec, cover: Cover) -> Iterable[str]:
     for row in cover.needs:
         if row not in spec.rows:
             yield f"there is no row {row!r} that it could need{_near(row, spec.rows)}"
-    words = [
-        cell.word
+    there = [
+        cell
         for backend in spec.backends
         for name in cover.variants or names
         for cell in cells(spec, backend, name)
         if cell.row == cover.row
     ]
+    words = [cell.word for cell in there]
     if cover.word not in words:
         under = f" under {', '.join(cover.variants)}" if cover.variants else ""
-        there = ", ".join(dict.fromkeys(words)) or "nothing"
-        yield f"{cover.row} is nowhere {cover.word}{under}: the table has {there}"
+        shown = ", ".join(dict.fromkeys(words)) or "nothing"
+        yield f"{cover.row} is nowhere {cover.word}{under}: the table has {shown}"
+    elif not any(cover.fits(cell) for cell in there):
+        yield f"{cover.row} is nowhere {cover.word} by {cover.by!r}"
 
 
 def _twice(checks: Sequence[Check]) -> Iterable[str]:

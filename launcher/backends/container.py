@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 INNER = "/sandbox"
 LATE = "/late"
-BOOT_ID = "/proc/sys/kernel/random/boot_id"  # nspawn hides it behind one of its own
+SYSCTL = "/proc/sys"  # not the one that nspawn has made: boot_id in it is another
+# With it what root would open for writing by its number alone, without a capability. bwrap covers some of it
+# by itself, but not when it has no capability to get past modes.
+COVERED = tuple(f"/proc/{name}" for name in ("sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi", "mtrr"))
 NODES = ("null", "zero", "full", "random", "urandom", "tty")
 LINKS = (
     ("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"),
@@ -48,9 +51,9 @@ def weaker(_host: Host) -> tuple[str, ...]:
 def render(plan: Plan, host: Host, *, tty: bool) -> Launch:
     """The systemd-nspawn command line (systemd-nspawn(1)), and the root that it starts from. Pure."""
     mounts: list[Mount] = []
-    options: list[str] = []
+    options = [word for path in COVERED for word in ("--ro-bind-try", path, path)]
     writable = tuple(f"{m.target}/" for m in plan.mounts if m.kind == "tmpfs" or m.mode == "rw")
-    for mount in (*plan.mounts, Mount(kind="bind", source=BOOT_ID, target=BOOT_ID)):
+    for mount in (*plan.mounts, Mount(kind="bind", source=SYSCTL, target=SYSCTL, mode="ro")):
         if mount.kind == "dev":
             mounts += (m.replace(target=INNER + m.target) for m in _dev(mount.target, tty=tty))
         elif mount.target.startswith("/proc/"):

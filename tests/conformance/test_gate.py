@@ -53,6 +53,9 @@ def test_a_file_on_its_own_is_not_asked_for_all_cells() -> None:
             Cover(row="uid", word="own"), "uid is nowhere own: the table has same", id="not-the-rows"
         ),
         pytest.param(
+            Cover(row="uid", word="same", by="magic"), "uid is nowhere same by 'magic'", id="not-the-means"
+        ),
+        pytest.param(
             Cover(row="network", word="absent", variants=("tmux",)),
             "network is nowhere absent under tmux: the table has shared, own",
             id="not-the-variants",
