@@ -224,7 +224,7 @@ def test_no_terminal_of_the_host_is_there(inside: Inside, host: World) -> None:
     assert word not in found
 
 
-@covers("devices", "own", means=True)
+@covers("devices", "own", means=True, needs=["kvm"])
 def test_dev_is_what_the_table_says(inside: Inside, cell: Cell) -> None:
     """/dev is the file system that the table names, with the nodes that it lists."""
     kind, _, listed = cell.means.partition(" ")
