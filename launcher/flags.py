@@ -15,8 +15,12 @@ from launcher.untrusted import printable
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any
 
 
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+LEAST_MEMORY, LEAST_TASKS = 32 << 20, 16  # below these nothing starts
+MOST_TASKS = 1 << 22  # the kernel's own limit, PID_MAX_LIMIT
 OWN = ("HOME", "XDG_RUNTIME_DIR", "CLAUDE_SANDBOX")  # true inside in one value only
 
 
@@ -56,6 +60,13 @@ FLAGS = (
         name="--check", metavar="[=json]", help="print what this machine lacks, with the fix; start nothing"
     ),
     Flag(
+        name="--max-memory",
+        metavar="SIZE",
+        help="memory for all inside, as 512M, 4G or 50% (of the machine's)",
+    ),
+    Flag(name="--max-tasks", metavar="N", help="processes and threads inside, together; 4096 unless said"),
+    Flag(name="--cpus", metavar="N", help="processors, as 2 or 0.5; all unless said"),
+    Flag(
         name="--user", metavar="NAME", help="for root: whose sandbox it is, without sudo", backend="container"
     ),
     Flag(name="--quiet", metavar="", help="no banner"),
@@ -85,6 +96,9 @@ def parse(arguments: list[str], *, backend: str, program: str) -> Request:
         raise UserError(
             "PROJECT is missing", f"say which directory to work on: {program} ~/proj   (see {program} --help)"
         )
+    without = frozenset(
+        _row(v, "--without", lambda row: ROWS[row][2]) for n, v in options if n == "--without"
+    )
     return Request(
         backend=backend,
         project=rest[0] if rest else "",
@@ -94,9 +108,7 @@ def parse(arguments: list[str], *, backend: str, program: str) -> Request:
         network="--no-network" not in names,
         protect="--protect" in names,
         quiet="--quiet" in names,
-        without=frozenset(
-            _row(v, "--without", lambda row: ROWS[row][2]) for n, v in options if n == "--without"
-        ),
+        without=without,
         also=frozenset(_row(v, "--with", lambda row: not ROWS[row][3]) for n, v in options if n == "--with")
         | ({"gh-token"} if "--gh-token" in names else set()),
         env=tuple(_variable(v) for n, v in options if n == "--env"),
@@ -104,6 +116,7 @@ def parse(arguments: list[str], *, backend: str, program: str) -> Request:
         action=action,
         json=json,
         user=dict(options).get("--user", ""),
+        **_limits(dict(options), without),
     )
 
 
@@ -176,6 +189,68 @@ def _variable(name: str) -> str:
     if name in OWN:
         raise UserError(f"--env {name}: the sandbox has one of its own", "leave it out")
     return name
+
+
+def _limits(options: dict[str, str], without: frozenset[str]) -> dict[str, Any]:
+    """The Request's fields of those limits that are asked for."""
+    asked = [name for name in ("--max-memory", "--max-tasks", "--cpus") if name in options]
+    if not asked:
+        return {}
+    if "limits" in without:
+        raise UserError(
+            f"{asked[0]} is a limit, and --without limits leaves them out", "leave out one of both"
+        )
+    found: dict[str, Any] = {}
+    if "--max-memory" in options:
+        found |= _memory(options["--max-memory"])
+    if "--max-tasks" in options:
+        found["max_tasks"] = _tasks(options["--max-tasks"])
+    if "--cpus" in options:
+        found["cpus"] = _cpus(options["--cpus"])
+    return found
+
+
+def _memory(value: str) -> dict[str, int]:
+    shown = printable(value) or "''"
+    hint = "write bytes, or as 512M, 4G, or a share of the machine's, as 50%"
+    unit = value[-1:].upper() if value[-1:].isalpha() or value[-1:] == "%" else ""
+    number = value[: -len(unit)] if unit else value
+    if not _plain(number) or len(number) > 18 or unit not in {*UNITS, "%"}:
+        raise UserError(f"--max-memory {shown} is not a size", hint)
+    if unit == "%":
+        if not 1 <= int(number) <= 100:
+            raise UserError(f"--max-memory {shown} is no share of the machine's memory", "write 1% to 100%")
+        return {"memory_share": int(number)}
+    size = int(number) * UNITS[unit]
+    if size < LEAST_MEMORY:
+        raise UserError(f"--max-memory {shown} is too little to start anything", "write 32M or more")
+    if size >= 1 << 62:
+        raise UserError(f"--max-memory {shown} is more than any machine has", hint)
+    return {"max_memory": size}
+
+
+def _tasks(value: str) -> int:
+    shown = printable(value) or "''"
+    if not _plain(value) or len(value) > 18:
+        raise UserError(f"--max-tasks {shown} is not a number", f"write {LEAST_TASKS} to {MOST_TASKS}")
+    if not LEAST_TASKS <= int(value) <= MOST_TASKS:
+        why = "is too few to start anything" if int(value) < LEAST_TASKS else "is more than a kernel counts"
+        raise UserError(f"--max-tasks {shown} {why}", f"write {LEAST_TASKS} to {MOST_TASKS}")
+    return int(value)
+
+
+def _cpus(value: str) -> float:
+    shown = printable(value) or "''"
+    whole, dot, fraction = value.partition(".")
+    if len(value) > 9 or not _plain(whole or "0") or (dot and not _plain(fraction)):
+        raise UserError(f"--cpus {shown} is not a number", "write as 2, 1.5 or 0.5")
+    if float(value) < 0.01:
+        raise UserError(f"--cpus {shown} is too little to start anything", "write 0.01 or more")
+    return float(value)
+
+
+def _plain(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
 
 
 def _share(value: str) -> Share:

@@ -7,6 +7,7 @@ import os
 from launcher import git, project, state
 from launcher.errors import HostError, SandboxError, UserError
 from launcher.plan.context import Context, Subject
+from launcher.plan.limits import short
 from launcher.plan.resolve import resolve
 from launcher.spec.table import GIT_TRIGGERS
 from launcher.untrusted import inside, printable
@@ -122,7 +123,8 @@ def banner(plan: Plan, home: str) -> str:
     """One line: what is on."""
     network = "shared" if plan.network else "off"
     where = "~" + plan.project[len(home) :] if plan.project.startswith(home + "/") else plan.project
-    return f"claude-sandbox: {plan.backend} · network {network} · {printable(where)}"
+    bounds = f" · {short(plan.limits)}" if plan.limits.by else ""
+    return f"claude-sandbox: {plan.backend} · network {network}{bounds} · {printable(where)}"
 
 
 def _not_from_inside(host: Host, writable: tuple[str, ...]) -> None:

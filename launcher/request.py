@@ -32,6 +32,10 @@ class Request(Record):
     action: str = ""
     json: bool = False
     user: str = ""  # --user NAME, of the container
+    max_memory: int = 0  # bytes; 0: the default
+    memory_share: int = 0  # the same in hundredths of the machine's
+    max_tasks: int = 0
+    cpus: float = 0.0
 
     @property
     def variants(self) -> tuple[str, ...]:

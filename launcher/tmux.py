@@ -132,6 +132,9 @@ def _flags(request: Request) -> str:
     words += [f"--without {row}" for row in sorted(request.without)]
     words += [f"--env {name}" for name in sorted(request.env)]
     words += [f"--share {share.path}:{share.mode}" for share in request.shares]
+    bounds = {"--max-memory": request.max_memory, "--max-tasks": request.max_tasks, "--cpus": request.cpus}
+    words += [f"{name} {value:.15g}" for name, value in bounds.items() if value]
+    words += [f"--max-memory {request.memory_share}%"] if request.memory_share else []
     return " ".join(words)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from launcher.run import console, session, spawn
+from launcher.run import console, inner, session, spawn
 from launcher.triggers import Watching
 from sabotage.spoils import ALLOW_ALL, Spoil, filtered
 
@@ -26,6 +26,13 @@ def lies() -> list[Spoil]:
             says="the caller's keyring, and no filter",
             patch=lambda: spawn.SYS_KEYCTL.clear(),
             launch=filtered("inheritance", "keyring", "", ALLOW_ALL).launch,
+        ),
+        Spoil(
+            name="limits:soft",
+            row="limits",
+            says="limits that can be lifted",
+            patch=_soft,
+            backend="bubblewrap",
         ),
         _patched("host-triggers:silent", "host-triggers", "changes are not reported", _silent),
         _patched("terminal:size", "terminal", "no resize", lambda: _nothing(console.Console, "resize")),
@@ -68,6 +75,11 @@ def _keep_descriptors() -> None:
                     pass
 
     spawn._descriptors = left_open
+
+
+def _soft() -> None:
+    """bash's ulimit with -S: the hard one stays what it was."""
+    inner.STAGE = inner.STAGE.replace("ulimit ", "ulimit -S ")
 
 
 def _silent() -> None:

@@ -29,7 +29,15 @@ from sabotage.spoils import (
 
 def lies(backend: str) -> dict[str, Spoil]:
     """Every spoil of a backend by its name."""
-    told = [*_grants(), *_not_heard(), *_too_many(), *_isolation(), *_container(), *behaviour.lies()]
+    told = [
+        *_grants(),
+        *_not_heard(),
+        *_too_many(),
+        *_isolation(),
+        *_container(),
+        *_unbounded(),
+        *behaviour.lies(),
+    ]
     return {spoil.name: spoil for spoil in told if spoil.backend in ("", backend)}
 
 
@@ -69,6 +77,21 @@ def _not_heard() -> list[Spoil]:
             request=lambda request: request.replace(protect=False),
         ),
     ]
+
+
+def _unbounded() -> list[Spoil]:
+    """Each limit forgotten."""
+
+    def forgotten(name: str) -> Spoil:
+        def spoil(plan: Plan) -> Plan:
+            by = tuple((n, means) for n, means in plan.limits.by if n != name)
+            if by == plan.limits.by:
+                raise NothingToSpoil(f"no limit of {name} here")
+            return plan.replace(limits=plan.limits.replace(by=by))
+
+        return Spoil(name=f"limits:{name}", row="limits", says=f"no limit of {name}", plan=spoil)
+
+    return [forgotten(name) for name in ("tasks", "memory", "cpus")]
 
 
 def _without_tmp() -> Spoil:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from launcher.plan.model import BusProxy, Mount
+from launcher.plan.model import BusProxy, Limits, Mount
 from launcher.record import Record
 
 
@@ -20,6 +20,8 @@ class Root(Record):
     gid: int
     groups: tuple[int, ...] = ()
     covers: tuple[tuple[str, str], ...] = ()  # (file, link): mounted on the link first, as run/cover.py says
+    limits: Limits = Limits()
+    bus: str = ""  # systemd's busctl(1), for a scope
 
 
 class Launch(Record):
@@ -39,3 +41,5 @@ class Launch(Record):
     dies_with_us: bool = True  # by a death signal set before its start; False: it sets one itself
     covers: tuple[tuple[str, str], ...] = ()  # see run/cover.py
     root: Root | None = None  # see run/container.py
+    prefix: tuple[str, ...] = ()  # a program that executes `argv` in its own place
+    processors: int = 0  # how many it may run on; 0: all

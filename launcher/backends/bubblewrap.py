@@ -11,7 +11,7 @@ from launcher.run.inner import command as inner
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from launcher.host.model import Host
-    from launcher.plan.model import Mount, Plan
+    from launcher.plan.model import Limits, Mount, Plan
 
 
 def weaker(host: Host) -> tuple[str, ...]:
@@ -40,7 +40,7 @@ def render(plan: Plan, host: Host, *, tty: bool) -> Launch:
         "--die-with-parent",
         "--new-session",  # the inner stage leads it: no `setsid` needs to be executed
         "--",
-        *inner(plan.command, tty=tty),
+        *inner(plan.command, tty=tty, limits=_ulimits(plan.limits.kept("rlimit"))),
     ]  # fmt: skip
     return Launch(
         argv=tuple(argv),
@@ -52,7 +52,42 @@ def render(plan: Plan, host: Host, *, tty: bool) -> Launch:
         # child, bwrap leaves one behind that waits for ever.
         dies_with_us=False,
         covers=plan.covers,
+        prefix=_scope(plan.limits.kept("scope"), host),
+        processors=-int(-plan.limits.kept("rlimit").cpus // 1),
     )
+
+
+def _ulimits(limits: Limits) -> tuple[str, ...]:
+    """Set inside, by the stage: there RLIMIT_NPROC counts no process of the host's (user_namespaces(7)), and
+    bwrap's own start is not hit. Not RLIMIT_AS: JavaScript engines reserve a hundred gigabytes.
+    """
+    tasks = (f"u{limits.tasks}",) if limits.tasks else ()
+    return (*tasks, *((f"d{limits.memory >> 10}",) if limits.memory else ()))
+
+
+def _scope(limits: Limits, host: Host) -> tuple[str, ...]:
+    """systemd-run(1), which executes the rest of the line in a transient scope of the user's."""
+    properties = scope_properties(limits)
+    if not properties:
+        return ()
+    return (
+        host.programs["systemd-run"], "--user", "--scope", "--quiet", "--collect",
+        "--description=claude-sandbox",
+        *(word for name, value in properties for word in ("-p", f"{name}={value}")),
+        "--",
+    )  # fmt: skip
+
+
+def scope_properties(limits: Limits) -> tuple[tuple[str, str], ...]:
+    """systemd.resource-control(5)."""
+    found = []
+    if limits.memory:
+        found += [("MemoryMax", str(limits.memory)), ("MemorySwapMax", "0")]
+    if limits.tasks:
+        found.append(("TasksMax", str(limits.tasks)))
+    if limits.cpus:
+        found.append(("CPUQuota", f"{limits.cpus * 100:g}%"))
+    return tuple(found)
 
 
 def _namespaces(plan: Plan, options: frozenset[str]) -> list[str]:

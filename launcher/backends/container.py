@@ -99,6 +99,8 @@ def render(plan: Plan, host: Host, *, tty: bool) -> Launch:
             gid=plan.identity.gid,
             groups=host.groups,
             covers=plan.covers,
+            limits=plan.limits,
+            bus=host.programs.get("busctl", ""),
         ),
     )  # fmt: skip
 

@@ -64,6 +64,21 @@ class Bwrap(Record):
     planted: bool = False
 
 
+class Limiters(Record):
+    """What can keep limits here, by the names of cgroups(7)' controllers: memory, pids, cpu.
+
+    `user` and `system`: a transient scope of that systemd's; `files`: root's writing in /sys/fs/cgroup.
+    `namespaced`: RLIMIT_NPROC counts the processes of each user namespace by itself (Linux 5.14). `memory`:
+    the machine's, in bytes.
+    """
+
+    user: frozenset[str] = frozenset()
+    system: frozenset[str] = frozenset()
+    files: frozenset[str] = frozenset()
+    namespaced: bool = True
+    memory: int = 0
+
+
 class Host(Record):
     """This machine and its user, as far as a Plan depends on them."""
 
@@ -80,6 +95,7 @@ class Host(Record):
     can_cover: bool = True  # whether a process of ours may mount in a user namespace (run/cover.py)
     runtime: str = ""  # XDG_RUNTIME_DIR, known to be the user's own; "" when there is none
     state: str = ""  # the launcher's own state directory
+    limiters: Limiters = Limiters()
     notes: tuple[str, ...] = ()
 
     def offer(self, row: str) -> Offer:

@@ -7,6 +7,7 @@ import os
 from launcher.errors import UserError
 from launcher.host import agent as agents
 from launcher.host import credentials, desktop
+from launcher.host.limiters import SYSTEMD, limiters
 from launcher.host.model import Bwrap, Entry, Host, Offer
 from launcher.host.paths import kind_of
 from launcher.project import refused
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 PROGRAMS = ("xdg-dbus-proxy", "tmux", "bash", "setsid", "git")
 # What root starts is root's own, wherever the user's PATH leads; NixOS keeps it in the last one.
 ROOTS = ("systemd-nspawn", "setpriv")
+LIMITERS = ("systemd-run", "busctl")
 SYSTEM = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin:/run/current-system/sw/bin"}
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 # Options that came with later versions of bubblewrap: --perms with 0.5, --disable-userns with 0.8.
@@ -50,11 +52,14 @@ def probe(environ: Mapping[str, str], *, writable: tuple[str, ...] = ()) -> Host
     runtime, more = _runtime(environ, uid)
     programs = {name: path for name in PROGRAMS if (path := agents.which(name, environ))}
     programs |= {name: path for name in ROOTS if (path := agents.which(name, SYSTEM))}
+    if os.path.isdir(SYSTEMD):
+        programs |= {name: path for name in LIMITERS if (path := agents.which(name, SYSTEM))}
+    machine = os.uname()
     return Host(
         uid=uid,
         gid=gid,
         home=home,
-        machine=os.uname().machine,
+        machine=machine.machine,
         environ=dict(environ),
         offers=_offers(environ, home, runtime, uid),
         programs=programs,
@@ -64,6 +69,7 @@ def probe(environ: Mapping[str, str], *, writable: tuple[str, ...] = ()) -> Host
         can_cover=not _restricted(),
         runtime=runtime,
         state=_state(environ, home),
+        limiters=limiters(uid, programs, machine.release),
         notes=(*notes, *more),
     )
 

@@ -58,6 +58,24 @@ class Granted(Record):
     )
 
 
+class Limits(Record):
+    """How much all inside may have together; 0 where nothing bounds it.
+
+    `by`: which means keeps each, by its name: "scope" (a transient one of systemd's), "cgroup" (its files),
+    "rlimit" (for cpus the affinity).
+    """
+
+    memory: int = 0  # bytes
+    tasks: int = 0  # processes and threads
+    cpus: float = 0.0
+    by: tuple[tuple[str, str], ...] = ()
+
+    def kept(self, means: str) -> Limits:
+        """Those that this means keeps."""
+        names = [name for name, by in self.by if by == means]
+        return Limits(**{name: getattr(self, name) for name in names})
+
+
 class Identity(Record):
     """Who the agent is inside: the caller's own numbers (equal inside and outside) under a name of ours."""
 
@@ -84,4 +102,5 @@ class Plan(Record):
     userns: bool = False
     proxies: tuple[BusProxy, ...] = ()
     covers: tuple[tuple[str, str], ...] = ()  # (file, link): mounted on the link before all else
+    limits: Limits = Limits()
     notes: tuple[str, ...] = ()

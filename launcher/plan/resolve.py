@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from launcher.plan import agent, claude, credentials, desktop, identity, listed, places, system
+from launcher.plan import agent, claude, credentials, desktop, identity, limits, listed, places, system
 from launcher.plan.context import Context
 from launcher.plan.model import Granted, Identity, Mount, Plan
 from launcher.project import refused
@@ -34,6 +34,7 @@ PLANNERS: dict[str, Planner] = {
     "network": system.network,
     "host-loopback": system.host_loopback,
     "kvm": system.kvm,
+    "limits": limits.limits,
     "claude-config": claude.claude_config,
     "claude-settings": claude.claude_settings,
     "claude-json": claude.claude_json,
@@ -88,6 +89,7 @@ def resolve(context: Context) -> Plan:
         userns="userns" in request.also,
         proxies=tuple(p for part in parts for p in part.proxies),
         covers=tuple(c for part in parts for c in part.covers),
+        limits=limits.kept(context),
         notes=(*host.notes, *(p.note for p in (*parts, *extra) if p.note)),
     )
 

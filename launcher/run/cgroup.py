@@ -42,19 +42,42 @@ def remove(name: str) -> None:
     try:
         for entry in os.scandir(made) if made else ():
             if entry.is_dir(follow_symlinks=False):
-                _rmdir(entry.path)
+                rmdir(entry.path)
     except OSError:
         return  # it is not there
-    _rmdir(made)
+    rmdir(made)
 
 
 def sweep(prefix: str) -> None:
     """Remove those of processes that are gone."""
     base = os.path.dirname(path(prefix))
-    for name in os.listdir(base) if base else ():
+    for name in orphans(base, prefix) if base else ():
+        remove(name)
+
+
+def orphans(base: str, prefix: str) -> list[str]:
+    """Names in `base` of cgroups whose maker, whose number follows the prefix, is gone."""
+    found = []
+    for name in os.listdir(base):
         maker = name[len(prefix) :].partition("-")[0]
         if name.startswith(prefix) and maker.isdecimal() and not os.path.exists(f"/proc/{maker}"):
-            remove(name)
+            found.append(name)
+    return found
+
+
+def hierarchy(controller: str) -> str:
+    """Where our own cgroup in the hierarchy of version 1 is that has this controller, or ""."""
+    base = f"{MOUNTED[0]}/{controller}"
+    if not os.path.exists(f"{base}/cgroup.procs"):
+        return ""
+    with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            _, names, own = line.rstrip("\n").split(":", 2)
+            if controller in names.split(","):
+                # In a container what is mounted there may be our own group already.
+                path = f"{base}{own.rstrip('/')}"
+                return path if os.path.exists(path) else base
+    return ""
 
 
 def hide_others(kernel: Kernel) -> None:
@@ -70,7 +93,8 @@ def _own() -> str:
     return "" if own == "/" else own
 
 
-def _rmdir(path: str) -> None:
+def rmdir(path: str) -> None:
+    """Remove a directory, if it is there and empty."""
     try:
         os.rmdir(path)
     except OSError:

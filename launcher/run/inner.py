@@ -32,8 +32,11 @@ if [[ $3 != - ]]; then
   [[ $_session == "$$" ]] || exec setsid --wait "$BASH" -p -c "$BASH_EXECUTION_STRING" "$0" "$@"
 fi
 _control=$1 _stderr=$2 _terminal=$3 _environment=$4
+for _limit in $6; do
+  ulimit "-${_limit:0:1}" "${_limit:1}"
+done
 [[ -z $5 ]] || cd -- "$5" || exit 125
-shift 5
+shift 6
 unset OLDPWD
 printf 'ready\n' >&"$_control"
 read -r -u "$_control" _order || exit 125
@@ -94,13 +97,16 @@ CONTROL, STDERR, TERMINAL, ENVIRONMENT = "{control}", "{stderr}", "{terminal}", 
 # is the agent's.
 
 
-def command(agent: tuple[str, ...], *, tty: bool, cwd: str = "") -> tuple[str, ...]:
+def command(
+    agent: tuple[str, ...], *, tty: bool, cwd: str = "", limits: tuple[str, ...] = ()
+) -> tuple[str, ...]:
     """What a backend puts at the end of its argv to have `agent` started by the stage.
 
     `tty`: one of the launcher's descriptors 0 to 2 is a terminal. Without it the stage becomes the agent;
     with it the stage
     stays as the leader of a session of its own (backends that can should make it one: it then needs no
-    `setsid`). `cwd`: the directory to start in, when the backend leaves that to the stage.
+    `setsid`). `cwd`: the directory to start in, when the backend leaves that to the stage. `limits`: an
+    option of bash's ulimit and its value, as in "u4096": hard and soft; a lower one of the caller's stays.
     """
     ends = (CONTROL, STDERR, TERMINAL if tty else "-", ENVIRONMENT)
-    return ("bash", "-p", "-c", STAGE, "claude-sandbox", *ends, cwd, *agent)
+    return ("bash", "-p", "-c", STAGE, "claude-sandbox", *ends, cwd, " ".join(limits), *agent)

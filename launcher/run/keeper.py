@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from launcher.run import cgroup, reserve
+from launcher.run import cgroup, limited, reserve
 from launcher.run.container import Builder
 from launcher.run.mounts import (
     CLONE_NEWNS,
@@ -64,6 +64,7 @@ def keep(
         without_others((*stdio, *passed, life))
         sweep(PLACE)
         cgroup.sweep(os.path.basename(PLACE))
+        limited.sweep(os.path.basename(PLACE))
         os.mkdir(place, 0o700)
         lock = locked(place)
         told, tell = os.pipe()
@@ -83,6 +84,7 @@ def keep(
 def tidy(place: str) -> None:
     """Remove what a container has left: its directory and its cgroup."""
     cgroup.remove(os.path.basename(place))
+    limited.remove(os.path.basename(place))
     remove(place)
 
 
@@ -120,13 +122,24 @@ def start(
     """The container's process, in PID and mount namespaces of its own."""
     kernel = Kernel()
     alive, ours = os.pipe()  # readable to the end once we are dead
+    bounded, placed = os.pipe()  # a byte says that the limits hold
     group = cgroup.opened(os.path.basename(place))
     child = kernel.fork(CLONE_NEWPID | CLONE_NEWNS, group)
     if child:
         os.close(alive)
+        os.close(bounded)
+        try:
+            limited.place(child, root.limits, os.path.basename(place), root.bus)
+            os.write(placed, b".")
+        except OSError:
+            os.kill(child, _signal.SIGKILL)
+            os.waitpid(child, 0)
+            raise
+        os.close(placed)
         return child
     try:
         os.close(ours)
+        os.close(placed)
         kernel.mount("", "/", flags=MS_REC | MS_PRIVATE)
         kernel.mount("proc", "/proc", flags=MS_NOSUID | MS_NODEV | MS_NOEXEC)
         Builder(root, place, terminal).build()
@@ -138,7 +151,7 @@ def start(
         cgroup.hide_others(kernel)
         # Only now: the kernel forgets it when a process gets other credentials.
         kernel.prctl(PR_SET_PDEATHSIG, int(_signal.SIGKILL))
-        if gone(alive):
+        if gone(alive) or not os.read(bounded, 1):
             os._exit(125)
         cleared()
         passed_on(stdio, passed)

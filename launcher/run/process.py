@@ -70,6 +70,7 @@ def start(
                 keep=passed,
                 covers=launch.covers,
                 dies_with_us=launch.dies_with_us,
+                processors=launch.processors,
             )
         )
     return _kept(launch, argv, environment, stdio=stdio, passed=passed)

@@ -101,6 +101,7 @@ class Session:
             numbers["args"] = options
             keep.append(options)
             argv = (argv[0], launch.args_option, str(options), *argv[at:])
+        argv = (*launch.prefix, *argv)
         self.process = start(launch, argv, stdio=(stdin, stdout, log), passed=tuple(keep))
         for number in (*numbers.values(), log, stderr):
             os.close(number)

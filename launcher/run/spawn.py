@@ -40,6 +40,7 @@ def spawn(
     keep: Iterable[int] = (),
     covers: tuple[tuple[str, str], ...] = (),
     dies_with_us: bool = True,
+    processors: int = 0,
 ) -> int:
     """Start `argv[0]` (an absolute path) and give its process id.
 
@@ -47,6 +48,7 @@ def spawn(
     session, an anonymous session keyring, umask 022, default signals, none blocked, a fresh login's soft
     limits, `/` as its directory, and with `dies_with_us` it is killed when we die. A failure to execute it
     ends it with status 127 and a line on stderr. `covers`: mounts on symlinks (cover.py).
+    `processors`: how many of ours it may run on, 0 for all.
     """
     call = kernel()
     parent = os.getpid()
@@ -68,6 +70,8 @@ def spawn(
         os.setsid()
         _descriptors(stdio, frozenset(keep))
         cleared()
+        if processors:
+            _affine(processors)
         readied()
         os.execve(argv[0], argv, environment)
     except BaseException as error:  # noqa: BLE001  (nothing may escape into the parent's code)
@@ -84,6 +88,13 @@ def parent_of(process: int) -> int:
             return int(stat.read().rpartition(b") ")[2].split()[1])
     except OSError:
         return 1
+
+
+def _affine(count: int) -> None:
+    """Run on so many of our processors; not all sandboxes on the same ones."""
+    ours = sorted(os.sched_getaffinity(0))
+    first = os.getpid() % len(ours)
+    os.sched_setaffinity(0, (*ours[first:], *ours[:first])[:count])
 
 
 def death_signal(number: int) -> None:

@@ -629,6 +629,21 @@ ROWS: dict[
             },
         },
     ),
+    "limits": (
+        "isolation",
+        "At most 4096 tasks, or what flags say of tasks, memory and cpus: a fork bomb inside ends inside",
+        True,
+        True,
+        {
+            "bubblewrap": (
+                "own",
+                "RLIMIT_NPROC in the user namespace; asked for: a transient scope of the user's systemd, else RLIMIT_DATA and affinity",
+            ),
+            "container": ("own", "transient scope of systemd, else cgroup files"),
+            "vm": ("own", "the guest's own memory and processors"),
+        },
+        {},
+    ),
     "host-sockets": (
         "isolation",
         "docker.sock, systemd's and gpg-agent's sockets. Abstract sockets go with the network: there when it is shared",

@@ -17,7 +17,7 @@ from fixtures.users import User
 from tests.agent.terminal import Terminal
 
 SKIP = "--dangerously-skip-permissions"
-BANNER = "claude-sandbox: bubblewrap · network shared · ~/"
+BANNER = "claude-sandbox: bubblewrap · network shared · at most 4096 tasks · ~/"
 WAIT_S = 20.0
 
 

@@ -530,7 +530,7 @@ def test_closed_streams_keep_nobody_from_working(here: Machine, closed: tuple[in
 
     assert ended.status == 3
     assert ended.out == ("" if 1 in closed else "out\n"), ended
-    banner = "claude-sandbox: bubblewrap · network shared · ~/proj\n"
+    banner = "claude-sandbox: bubblewrap · network shared · at most 4096 tasks · ~/proj\n"
     assert ended.err == ("" if 2 in closed else f"{banner}err\n")
     # Nothing that the launcher opened has landed on a number that means something.
     assert (here.project / "streams").read_text() == "/dev/null\n"

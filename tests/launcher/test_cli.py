@@ -237,7 +237,7 @@ def test_a_start_says_one_line_and_passes_the_status_on(here: Machine) -> None:
     ended = here.shell("exit 7")
 
     assert ended.status == 7
-    assert ended.said == ["claude-sandbox: bubblewrap · network shared · ~/proj"]
+    assert ended.said == ["claude-sandbox: bubblewrap · network shared · at most 4096 tasks · ~/proj"]
     assert here.shell("true", "--no-network").said[0].split(" · ")[1] == "network off"
 
 

@@ -1,0 +1,279 @@
+"""Row limits: what runs out inside runs out inside. Every attack here has a bound of its own, too."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from conformance.checks.probes.held import held
+from conformance.harness.boot import Sandbox
+from conformance.harness.cells import Cell
+from conformance.harness.covers import covers
+from conformance.harness.errors import HarnessError
+from conformance.harness.inside import Inside
+from conformance.harness.world import World
+from fixtures.listeners import canary
+from fixtures.process import wait_until
+
+Fresh = Callable[..., Sandbox]
+
+TASKS, MOST = 64, 200  # the limit; what an attacker starts where there is none
+DEFAULT, MORE = 4096, 4200
+MEMORY_MIB, HOG_MIB = 256, 1024
+HOLD_S = 2.0
+TRIES = 5
+SPINNERS = 16  # more than others have, or a busy machine gives us little
+
+# Whoever attacks takes all that the hard limits leave, and tries for more.
+GREEDY = """
+import os, resource, time
+for limit in (resource.RLIMIT_NPROC, resource.RLIMIT_DATA, resource.RLIMIT_AS):
+    hard = resource.getrlimit(limit)[1]
+    for wanted in (resource.RLIM_INFINITY, hard):
+        try:
+            resource.setrlimit(limit, (wanted, wanted))
+            break
+        except (ValueError, OSError):
+            pass
+"""
+# Each child starts the next one, in a session of its own; all of them stay until the pipe ends.
+BOMB = (
+    GREEDY
+    + """
+end, ours = os.pipe()
+told, tell = os.pipe()
+def generation(number):
+    while number < given["most"]:
+        try:
+            child = os.fork()
+        except OSError as error:
+            os.write(tell, json.dumps({"started": number, "errno": error.errno}).encode())
+            return
+        if child:
+            return
+        number += 1
+        os.setsid()
+        os.close(ours) if number == 1 else None
+    os.write(tell, json.dumps({"started": number, "errno": 0}).encode())
+first = os.getpid()
+generation(0)
+if os.getpid() != first:
+    os.close(tell)
+    os.read(end, 1)
+    os._exit(0)
+os.close(tell)
+found = os.read(told, 1000)
+if given["mark"]:
+    with open(given["mark"], "w") as mark:
+        mark.write("full")
+time.sleep(given["hold_s"])
+os.close(ours)
+os.read(told, 1)  # until the last of them has gone
+print(found.decode())
+"""
+)
+THREADS = (
+    GREEDY
+    + """
+import threading
+threading.stack_size(65536)
+stop, threads = threading.Event(), []
+try:
+    while len(threads) < given["most"]:
+        thread = threading.Thread(target=stop.wait)
+        thread.start()
+        threads.append(thread)
+except RuntimeError:
+    pass
+stop.set()
+for thread in threads:
+    thread.join()
+print(len(threads))
+"""
+)
+HOG = (
+    GREEDY
+    + """
+reached, tell = os.pipe()
+child = os.fork()
+if child == 0:
+    held = []
+    try:
+        while len(held) * 16 < given["most_mib"]:
+            held.append(bytearray(os.urandom(1) * (16 << 20)))
+            os.write(tell, b".")
+    except MemoryError:
+        os._exit(3)
+    os._exit(0)
+os.close(tell)
+_, status = os.waitpid(child, 0)
+count = 0
+while data := os.read(reached, 4096):
+    count += len(data)
+print(json.dumps({"mib": count * 16, "ended": os.waitstatus_to_exitcode(status)}))
+"""
+)
+# The time that they get together, of one processor's, and on how many they are seen.
+SPIN = """
+import ctypes, os, time
+libc = ctypes.CDLL(None)
+reached, tell = os.pipe()
+begun = time.monotonic()
+for _ in range(given["spinners"]):
+    if os.fork() == 0:
+        end, seen = time.monotonic() + given["seconds"], set()
+        while time.monotonic() < end:
+            seen.add(libc.sched_getcpu())
+        os.write(tell, bytes(seen))
+        os._exit(0)
+os.close(tell)
+for _ in range(given["spinners"]):
+    os.wait()
+now = os.times()
+share = (now.children_user + now.children_system) / (time.monotonic() - begun)
+print(json.dumps({"share": share, "processors": len(set(os.read(reached, 65536)))}))
+"""
+
+
+@covers("limits", "own")
+def test_a_fork_bomb_ends_inside(fresh: Fresh, host: World) -> None:
+    """With --max-tasks 64 a fork bomb ends by EAGAIN; meanwhile the host's user starts what they like."""
+    control = host.python(BOMB, most=MOST, hold_s=0, mark="")
+    name = f"bomb-{canary()}"
+
+    sandbox = fresh("--max-tasks", str(TASKS))
+    mark = sandbox.world.path / name
+    with ThreadPoolExecutor(1) as pool:
+        bomb: dict[str, Any] = {"most": MOST, "hold_s": HOLD_S, "mark": f"/project/{name}"}
+        attack = pool.submit(lambda: sandbox.inside.python(BOMB, **bomb))
+        wait_until(lambda: None if mark.exists() or attack.done() else "not yet", "a full sandbox")
+        meanwhile = host.python(BOMB, most=MOST, hold_s=0, mark="")
+        found = attack.result()
+    after = sandbox.inside.sh("echo $((6 * 7))")
+
+    assert control == {"started": MOST, "errno": 0}, "the same bomb has to go off on the host"
+    assert 0 < found["started"] < TASKS
+    assert found["errno"] == errno.EAGAIN
+    assert meanwhile == control
+    assert (after.rc, after.stdout.strip()) == (0, "42")
+
+
+@covers("limits", "own")
+def test_threads_are_tasks_and_there_is_a_default(inside: Inside, host: World) -> None:
+    """Without a flag no more than 4096 threads and processes can be had together."""
+    control = host.python(THREADS, most=MORE)
+
+    found = inside.python(THREADS, most=MORE)
+
+    assert control == MORE, "the host has no such limit"
+    assert DEFAULT // 2 < found < DEFAULT
+
+
+@covers("limits", "absent")
+def test_there_is_no_limit_of_tasks(inside: Inside, host: World) -> None:
+    """With --without limits there are as many tasks as on the host."""
+    control = host.python(THREADS, most=MORE)
+
+    found = inside.python(THREADS, most=MORE)
+
+    assert found == control == MORE
+
+
+@covers("limits", "own")
+def test_a_memory_hog_ends_inside(fresh: Fresh, host: World) -> None:
+    """With --max-memory 256M who takes more ends, a process of the host's keeps all it has, and the sandbox
+    still answers.
+    """
+    word = canary()
+    control = host.python(HOG, most_mib=HOG_MIB)
+
+    sandbox = fresh("--max-memory", f"{MEMORY_MIB}M")
+    with held(host, "kept = given['word'] * (1 << 20); print(os.getpid())", word=word) as (_, witness):
+        found = sandbox.inside.python(HOG, most_mib=HOG_MIB)
+        state = Path(f"/proc/{witness}/status").read_text()
+    after = sandbox.inside.sh("echo $((6 * 7))")
+
+    assert control == {"mib": HOG_MIB, "ended": 0}, "the host has to have the memory"
+    assert 0 < found["mib"] <= MEMORY_MIB
+    assert found["ended"] in (3, -9)  # a MemoryError, or the kernel's killer
+    assert "State:\tZ" not in state
+    assert (after.rc, after.stdout.strip()) == (0, "42")
+
+
+@covers("limits", "own")
+def test_processors_are_bounded(fresh: Fresh, host: World) -> None:
+    """With --cpus 0.1 processes that spin get that much time together; where a processor is the least to be
+    had (which is said), they share one.
+    """
+    spin: dict[str, Any] = {"spinners": SPINNERS, "seconds": 2.0}
+    if os.cpu_count() == 1:
+        raise HarnessError("there is one processor here", "look on a machine with two")
+    control, tries = host.python(SPIN, **spin), 1
+    while control["share"] < 0.3 or control["processors"] < 2:
+        if tries == TRIES:
+            raise HarnessError(
+                f"the host itself gives no more than {control}", "try again when it is less busy"
+            )
+        control, tries = host.python(SPIN, **spin), tries + 1
+
+    found = fresh("--cpus", "0.1").inside.python(SPIN, **spin)
+
+    assert found["share"] > 0.01
+    assert found["share"] < 0.2 or found["processors"] == 1, control
+
+
+@covers("limits", "own", means=True)
+def test_a_means_that_the_table_names_keeps_it(fresh: Fresh, cell: Cell) -> None:
+    """The host sees the limit where the table says it is: of the process, or of its cgroup. That is gone at
+    the end.
+    """
+    word = canary()
+    sandbox = fresh("--max-tasks", str(TASKS))
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(sandbox.inside.sh, f"exec bash -c 'exec -a {word} sleep 3'")
+        wait_until(lambda: None if _named(word) else "none", "process inside")
+        process = _named(word)[0]
+        rlimit = _process_limit(process)
+        found = {group: (group / "pids.max").read_text().strip() for group in _groups(process)}
+        running.result()
+    sandbox.close()
+
+    wait_until(lambda: None if not _named(word) else "it runs", "its end")
+    if "RLIMIT_NPROC" in cell.means and rlimit == str(TASKS):
+        return
+    assert str(TASKS) in found.values()
+    ours = [group for group, most in found.items() if most == str(TASKS)]
+    wait_until(lambda: None if not any(group.exists() for group in ours) else "there", "no cgroup left")
+
+
+def _named(word: str) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                if (entry / "cmdline").read_bytes().startswith(word.encode()):
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+def _process_limit(process: int) -> str:
+    lines = Path(f"/proc/{process}/limits").read_text().splitlines()
+    return next(line.split()[3] for line in lines if line.startswith("Max processes"))
+
+
+def _groups(process: int) -> list[Path]:
+    """Its cgroups that count tasks, and those above them, as far as there is a file for it (cgroups(7))."""
+    found = []
+    for line in Path(f"/proc/{process}/cgroup").read_text().splitlines():
+        _, controllers, own = line.split(":", 2)
+        base = Path("/sys/fs/cgroup", *(["pids"] if controllers == "pids" else []))
+        group = base / own.lstrip("/")
+        if controllers in ("", "pids"):
+            found += [g for g in (group, *group.parents) if (g / "pids.max").exists()]
+    return found

@@ -1,0 +1,139 @@
+"""Limits of a container: a scope of systemd's, or cgroups of our own in the hierarchies of version 1 or 2.
+
+A keeper places the container's first process in them while that builds its root, for to be moved takes 15 ms.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from launcher.plan.model import Limits
+from launcher.run import cgroup
+from launcher.run.spawn import spawn
+
+CONTROLLERS = ("memory", "pids", "cpu")
+UNKEPT = "a limit cannot be kept (--without limits goes without)"
+PERIOD = 100_000  # microseconds, the kernel's default
+PATIENCE_S = 5.0
+MANAGER = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
+
+
+def place(process: int, limits: Limits, name: str, bus: str) -> None:
+    """Have a process, and all that it starts, bounded. Raises OSError when a limit cannot be kept."""
+    scoped = limits.kept("scope")
+    if scoped != Limits():
+        _scope(process, scope_call(bus, f"{name}.scope", process, scoped), f"{name}.scope")
+    for controller, files in files_of(limits.kept("cgroup"), first=_first()).items():
+        _write(controller, files, process, name)
+
+
+def scope_call(bus: str, unit: str, process: int, limits: Limits) -> tuple[str, ...]:
+    """busctl(1), for systemd's StartTransientUnit (org.freedesktop.systemd1(5))."""
+    properties = [
+        ("Description", "s", "claude-sandbox"),
+        ("PIDs", "au", "1", str(process)),
+        ("Delegate", "b", "true"),  # nspawn makes groups below it
+        ("CollectMode", "s", "inactive-or-failed"),
+    ]
+    if limits.memory:
+        properties += [("MemoryMax", "t", str(limits.memory)), ("MemorySwapMax", "t", "0")]
+    if limits.tasks:
+        properties.append(("TasksMax", "t", str(limits.tasks)))
+    if limits.cpus:
+        properties.append(("CPUQuotaPerSecUSec", "t", str(round(limits.cpus * 1_000_000))))
+    words = [word for one in properties for word in one]
+    return (
+        bus, "--system", "--quiet", "call", *MANAGER, "StartTransientUnit", "ssa(sv)a(sa(sv))",
+        unit, "fail", str(len(properties)), *words, "0",
+    )  # fmt: skip
+
+
+def files_of(limits: Limits, *, first: bool) -> dict[str, tuple[tuple[str, str], ...]]:
+    """By controller, the files of its cgroup and what is written to them; `first`: of version 1."""
+    found: dict[str, tuple[tuple[str, str], ...]] = {}
+    if limits.memory:
+        most = str(limits.memory)
+        # In this order: memory with swap must never be the smaller one.
+        v1 = (("memory.limit_in_bytes", most), ("memory.memsw.limit_in_bytes", most))
+        found["memory"] = v1 if first else (("memory.max", most), ("memory.swap.max", "0"))
+    if limits.tasks:
+        found["pids"] = (("pids.max", str(limits.tasks)),)
+    if limits.cpus:
+        quota = max(1000, round(limits.cpus * PERIOD))
+        found["cpu"] = (("cpu.cfs_quota_us", str(quota)),) if first else (("cpu.max", f"{quota} {PERIOD}"),)
+    return found
+
+
+OPTIONAL = ("memory.memsw.limit_in_bytes", "memory.swap.max")  # kernels may count no swap
+
+
+def remove(name: str) -> None:
+    """Remove the cgroups of version 1 of that name; those that are not there are no matter."""
+    for controller in CONTROLLERS:
+        if base := cgroup.hierarchy(controller):
+            cgroup.rmdir(f"{base}/{name}")
+
+
+def sweep(prefix: str) -> None:
+    """Remove those of processes that are gone."""
+    for controller in CONTROLLERS:
+        if base := cgroup.hierarchy(controller):
+            for name in cgroup.orphans(base, prefix):
+                cgroup.rmdir(f"{base}/{name}")
+
+
+def _first() -> bool:
+    return any(cgroup.hierarchy(controller) for controller in CONTROLLERS)
+
+
+def _write(controller: str, files: tuple[tuple[str, str], ...], process: int, name: str) -> None:
+    """In version 1 make a group, and move the process there; in version 2 it was started in it."""
+    base = cgroup.hierarchy(controller)
+    group = f"{base}/{name}" if base else cgroup.path(name)
+    if base:
+        os.mkdir(group)
+    else:
+        _handed_on(os.path.dirname(group), controller)
+    for file, value in files:
+        try:
+            _put(f"{group}/{file}", value)
+        except FileNotFoundError:
+            if file not in OPTIONAL:
+                raise
+    if base:
+        _put(f"{group}/cgroup.procs", str(process))
+
+
+def _handed_on(parent: str, controller: str) -> None:
+    with open(f"{parent}/cgroup.subtree_control", encoding="ascii") as file:
+        if controller in file.read().split():
+            return
+    _put(f"{parent}/cgroup.subtree_control", f"+{controller}")
+
+
+def _put(path: str, value: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, value.encode())
+    except OSError as error:
+        raise OSError(error.errno, f"{UNKEPT}: {path}: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
+
+
+def _scope(process: int, call: tuple[str, ...], unit: str) -> None:
+    """Ask systemd, and wait until it has moved the process: its answer says no more than that it will."""
+    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    child = spawn(call, {}, stdio=(nothing, nothing, 2))
+    os.close(nothing)
+    _, ended = os.waitpid(child, 0)
+    end = time.monotonic() + PATIENCE_S
+    while ended == 0:
+        with open(f"/proc/{process}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+            if f"/{unit}" in file.read():
+                return
+        if time.monotonic() > end:
+            break
+        time.sleep(0.001)
+    raise OSError(110, f"{UNKEPT}: systemd made no {unit}")
