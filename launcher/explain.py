@@ -85,9 +85,10 @@ def as_json(plan: Plan) -> str:
         **{
             k: v
             for k, v in plan.fields().items()
-            if k not in ("rows", "mounts", "environment", "identity", "proxies")
+            if k not in ("rows", "mounts", "environment", "identity", "proxies", "limits")
         },
         "identity": plan.identity.fields(),
+        "limits": {**plan.limits.fields(), "by": dict(plan.limits.by)},
         "proxies": [p.fields() for p in plan.proxies],
         "environment": {n: ("(secret)" if n in secret else v) for n, v in plan.environment},
         "mounts": [mount(m) for m in plan.mounts],

@@ -197,9 +197,7 @@ def _limits(options: dict[str, str], without: frozenset[str]) -> dict[str, Any]:
     if not asked:
         return {}
     if "limits" in without:
-        raise UserError(
-            f"{asked[0]} is a limit, and --without limits leaves them out", "leave out one of both"
-        )
+        raise UserError(f"{asked[0]} is a limit, and --without limits leaves them out", "leave one out")
     found: dict[str, Any] = {}
     if "--max-memory" in options:
         found |= _memory(options["--max-memory"])
@@ -242,7 +240,7 @@ def _tasks(value: str) -> int:
 def _cpus(value: str) -> float:
     shown = printable(value) or "''"
     whole, dot, fraction = value.partition(".")
-    if len(value) > 9 or not _plain(whole or "0") or (dot and not _plain(fraction)):
+    if len(value) > 9 or not _plain(whole + fraction) or (dot and not fraction):
         raise UserError(f"--cpus {shown} is not a number", "write as 2, 1.5 or 0.5")
     if float(value) < 0.01:
         raise UserError(f"--cpus {shown} is too little to start anything", "write 0.01 or more")

@@ -8,6 +8,7 @@ from launcher.host.model import Limiters
 
 CGROUPS = "/sys/fs/cgroup"
 CONTROLLERS = frozenset(("memory", "pids", "cpu"))
+MANAGER = "/run/user/{uid}/systemd/private"  # its socket
 SYSTEMD = "/run/systemd/system"  # sd_booted(3)
 
 
@@ -24,7 +25,7 @@ def limiters(uid: int, programs: dict[str, str], release: str) -> Limiters:
 
 def _user(uid: int) -> frozenset[str]:
     """What the user's manager was given to rule over, if it runs (systemd.resource-control(5), Delegate=)."""
-    if not os.path.exists(f"/run/user/{uid}/systemd/private"):
+    if not os.path.exists(MANAGER.format(uid=uid)):
         return frozenset()
     return _listed(f"{CGROUPS}/user.slice/user-{uid}.slice/user@{uid}.service")
 

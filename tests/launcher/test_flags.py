@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,6 +56,31 @@ def test_a_share_has_its_mode_behind_the_last_colon(word: str, share: Share) -> 
     assert request("--share", word, "p").shares == (share,)
 
 
+@pytest.mark.parametrize(
+    ("words", "limits"),
+    [
+        (["--max-memory", "512M"], {"max_memory": 512 << 20}),
+        (["--max-memory=4g"], {"max_memory": 4 << 30}),
+        (["--max-memory", "1073741824"], {"max_memory": 1 << 30}),
+        (["--max-memory", "50%"], {"memory_share": 50}),
+        (["--max-tasks", "100", "--cpus", "1.5"], {"max_tasks": 100, "cpus": 1.5}),
+        (["--cpus", ".5"], {"cpus": 0.5}),
+        (["--max-tasks", "100", "--max-tasks", "200"], {"max_tasks": 200}),
+        ([], {"max_memory": 0, "memory_share": 0, "max_tasks": 0, "cpus": 0.0}),
+    ],
+)
+def test_limits_are_numbers(words: list[str], limits: dict[str, float]) -> None:
+    parsed = request(*words, "p")
+
+    assert {name: getattr(parsed, name) for name in limits} == limits
+
+
+@given(st.sampled_from(("--max-memory", "--max-tasks", "--cpus")), st.text())
+def test_whatever_a_limit_is_said_to_be_it_is_taken_or_refused(flag: str, value: str) -> None:
+    with suppress(UserError):
+        request(f"{flag}={value}", "p")
+
+
 def test_explain_takes_a_form() -> None:
     assert (request("--explain=json", "p").action, request("--explain=json", "p").json) == ("explain", True)
 
@@ -72,6 +99,20 @@ def test_explain_takes_a_form() -> None:
         (["--env", "A=b", "p"], "not a variable's name", "name alone"),
         (["--env"], "needs a value", "--env NAME"),
         (["--shell=yes", "p"], "takes no value", "--shell"),
+        (["--max-memory", "lots", "p"], "--max-memory lots is not a size", "512M"),
+        (["--max-memory", "1.5G", "p"], "is not a size", "4G"),
+        (["--max-memory", "0", "p"], "too little", "32M"),
+        (["--max-memory", "-1", "p"], "is not a size", "bytes"),
+        (["--max-memory", "101%", "p"], "no share", "100%"),
+        (["--max-memory", "99999999999T", "p"], "more than any machine has", "512M"),
+        (["--max-memory"], "needs a value", "--max-memory SIZE"),
+        (["--max-tasks", "many", "p"], "not a number", "16"),
+        (["--max-tasks", "3", "p"], "too few", "16"),
+        (["--max-tasks", "99999999", "p"], "more than a kernel counts", "4194304"),
+        (["--cpus", "nan", "p"], "not a number", "0.5"),
+        (["--cpus", "1e9", "p"], "not a number", "0.5"),
+        (["--cpus", "0", "p"], "too little", "0.01"),
+        (["--cpus", "2", "--without", "limits", "p"], "--cpus is a limit", "leave one out"),
         (["--explain=xml", "p"], "not a form of output", "--explain=json"),
         (["--\x1b[31m", "p"], r"unknown flag --\x1b[31m", "--help"),
     ],

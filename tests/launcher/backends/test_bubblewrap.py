@@ -7,7 +7,7 @@ import pytest
 
 from launcher.backends import bubblewrap
 from launcher.backends.base import Launch
-from launcher.host.model import Bwrap
+from launcher.host.model import Bwrap, Limiters
 from launcher.plan.resolve import resolve
 from tests.launcher.subjects import context, host, layout
 
@@ -70,3 +70,33 @@ def test_an_old_bubblewrap_is_told_what_it_knows_and_the_gap_is_said() -> None:
     assert "--disable-userns" not in bubblewrap.render(resolve(context(on)), on, tty=False).argv
     assert bubblewrap.weaker(on)
     assert not bubblewrap.weaker(host())
+
+
+def test_limits_without_systemd_are_set_by_the_stage_and_the_affinity() -> None:
+    launch = render(max_tasks=64, max_memory=1 << 30, cpus=1.5)
+
+    assert "u64 d1048576" in launch.argv
+    assert (launch.prefix, launch.processors) == ((), 2)
+
+
+def test_limits_with_systemd_are_a_scope_s() -> None:
+    everything = frozenset(("memory", "pids", "cpu"))
+    on = host(limiters=Limiters(user=everything, memory=1 << 34))
+    on = on.replace(programs={**on.programs, "systemd-run": "/usr/bin/systemd-run"})
+    plan = resolve(context(on, layout(), max_tasks=64, max_memory=1 << 30, cpus=1.5))
+
+    launch = bubblewrap.render(plan, on, tty=False)
+
+    assert " ".join(launch.prefix) == (
+        "/usr/bin/systemd-run --user --scope --quiet --collect --description=claude-sandbox"
+        " -p MemoryMax=1073741824 -p MemorySwapMax=0 -p TasksMax=64 -p CPUQuota=150% --"
+    )
+    assert launch.processors == 0
+    assert not [word for word in launch.argv if word.startswith(("u64", "d1048"))]
+
+
+def test_a_default_start_takes_no_other_program() -> None:
+    launch = render()
+
+    assert (launch.prefix, launch.processors) == ((), 0)
+    assert "u4096" in launch.argv
