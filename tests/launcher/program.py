@@ -158,6 +158,11 @@ class Machine:
         return found
 
 
+# Of root's tasks none are counted.
+BOUNDS = " · at most 4096 tasks" if os.geteuid() != 0 else ""
+BANNER = f"claude-sandbox: bubblewrap · network shared{BOUNDS} · ~/proj"
+
+
 def machine(place: Path, uid: int | None = None) -> Machine:
     """A Machine in the empty directory `place`; with `uid` all of it belongs to that user."""
     environ = {

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launcher.program import NOBODY, PROGRAM, TIMEOUT_S, Ended, Machine, assert_refused, notes
+from tests.launcher.program import BANNER, NOBODY, PROGRAM, TIMEOUT_S, Ended, Machine, assert_refused, notes
 
 # -- PROJECT
 
@@ -530,8 +530,7 @@ def test_closed_streams_keep_nobody_from_working(here: Machine, closed: tuple[in
 
     assert ended.status == 3
     assert ended.out == ("" if 1 in closed else "out\n"), ended
-    banner = "claude-sandbox: bubblewrap · network shared · at most 4096 tasks · ~/proj\n"
-    assert ended.err == ("" if 2 in closed else f"{banner}err\n")
+    assert ended.err == ("" if 2 in closed else f"{BANNER}\nerr\n")
     # Nothing that the launcher opened has landed on a number that means something.
     assert (here.project / "streams").read_text() == "/dev/null\n"
 

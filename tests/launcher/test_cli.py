@@ -15,7 +15,7 @@ import pytest
 from launcher import __version__
 from launcher.flags import known
 from launcher.spec.table import ROWS
-from tests.launcher.program import PROGRAM, TIMEOUT_S, Ended, Machine, assert_refused, notes
+from tests.launcher.program import BANNER, PROGRAM, TIMEOUT_S, Ended, Machine, assert_refused, notes
 
 NAMES = [
     "plain",
@@ -237,7 +237,7 @@ def test_a_start_says_one_line_and_passes_the_status_on(here: Machine) -> None:
     ended = here.shell("exit 7")
 
     assert ended.status == 7
-    assert ended.said == ["claude-sandbox: bubblewrap · network shared · at most 4096 tasks · ~/proj"]
+    assert ended.said == [BANNER]
     assert here.shell("true", "--no-network").said[0].split(" · ")[1] == "network off"
 
 
