@@ -36,8 +36,17 @@ def opened(name: str) -> int:
         return -1
 
 
+def end(name: str) -> None:
+    """End what still runs in it, and remove it."""
+    try:
+        emptied(path(name))
+    except OSError:
+        return  # it is not there
+    remove(name)
+
+
 def remove(name: str) -> None:
-    """Remove it with what nspawn has made in it; once all that was in it has ended."""
+    """Remove it with what nspawn has made in it, unless something runs in it."""
     made = path(name)
     try:
         for entry in os.scandir(made) if made else ():
@@ -48,8 +57,41 @@ def remove(name: str) -> None:
     rmdir(made)
 
 
+def emptied(made: str, timeout_s: float = 5.0) -> None:
+    """End what still runs in it, and wait for that: who was killed leaves a container that is about to go.
+
+    By cgroup.kill (Linux 5.14) and cgroup.events, which poll(2) wakes for; see the kernel's cgroup-v2.rst.
+    Raises OSError if the cgroup is not there.
+    """
+    import select
+    import time
+
+    late = time.monotonic() + timeout_s
+    with open(f"{made}/cgroup.events", "rb", buffering=0) as events:
+        poll = select.poll()
+        poll.register(events, select.POLLPRI)
+        while b"populated 1" in os.pread(events.fileno(), 4096, 0):
+            left = late - time.monotonic()
+            if left <= 0:
+                return
+            kill(made)
+            poll.poll(left * 1000)
+
+
+def kill(made: str) -> None:
+    """Send SIGKILL to all that is in a cgroup and below it, where the kernel can do that."""
+    try:
+        with open(f"{made}/cgroup.kill", "wb", buffering=0) as file:
+            file.write(b"1")
+    except OSError:
+        return
+
+
 def sweep(prefix: str) -> None:
-    """Remove those of processes that are gone."""
+    """Remove those of processes that are gone.
+
+    It ends nothing: in another PID namespace they may live, and in the same /sys/fs/cgroup.
+    """
     base = os.path.dirname(path(prefix))
     for name in orphans(base, prefix) if base else ():
         remove(name)

@@ -83,7 +83,7 @@ def keep(
 
 def tidy(place: str) -> None:
     """Remove what a container has left: its directory and its cgroup."""
-    cgroup.remove(os.path.basename(place))
+    cgroup.end(os.path.basename(place))
     limited.remove(os.path.basename(place))
     remove(place)
 
