@@ -43,7 +43,7 @@ def explain(error: SandboxError, around: Confinement, project: str) -> LauncherE
     if "Unexpected capabilities but not setuid" in said:
         what = "bubblewrap refuses to start with capabilities that are not root's"
         return HostError(what, "start without them: setpriv --ambient-caps -all --inh-caps -all …")
-    return _gone(said, project) or _arguments(said) or _unstartable(error, said)
+    return _gone(said, project) or _arguments(said) or _too_old(said) or _unstartable(error, said)
 
 
 def _denied(said: str) -> bool:
@@ -170,6 +170,17 @@ def _arguments(said: str) -> LauncherError | None:
             "share a directory above, by one --share",
         )
     return None
+
+
+def _too_old(said: str) -> LauncherError | None:
+    """A systemd-nspawn from before 242 (--console): getopt_long(3) names what it does not know."""
+    _, found, option = said.partition("systemd-nspawn: unrecognized option ")
+    if not found:
+        return None
+    return HostError(
+        f"systemd-nspawn is too old: it lacks {printable(option)}",
+        "use a distribution that has systemd 242 or newer; or claude-sandbox, which takes none",
+    )
 
 
 def _unstartable(error: SandboxError, said: str) -> LauncherError | None:

@@ -129,11 +129,9 @@ def traces(world: World) -> set[str]:
 
 
 def orphaned() -> set[str]:
-    """Directories of containers, in /tmp and among the cgroups, whose launcher has ended: its number is in
-    their names.
-    """
+    """Cgroups of containers, and directories, whose launcher has ended: its number is in their names."""
     cgroups = Path("/sys/fs/cgroup")
-    tops = (Path("/tmp"), cgroups, *(path for path in cgroups.iterdir() if path.is_dir()))
+    tops = (Path("/tmp"), Path("/run"), cgroups, *(path for path in cgroups.iterdir() if path.is_dir()))
     found = [path for top in tops for path in top.glob("claude-nspawn.*")]
     makers = {path: path.name.removeprefix("claude-nspawn.").partition("-")[0] for path in found}
     return {str(path) for path, maker in makers.items() if not Path(f"/proc/{maker}").exists()}

@@ -1,7 +1,7 @@
 """What only root can do for a container: its mounts, its namespaces, its cgroup, and its end.
 
     launcher     the user's own rights, and root's in reserve (run/reserve.py) for a keeper's sake
-    └─ keeper    root; waits for the end of either side, then removes the cgroup and the directory
+    └─ keeper    root; waits for the end of either side, then removes the cgroup
        └─ systemd-nspawn   process 1 of a PID namespace: whoever kills it, all below it go along
 
 What belongs to the user is opened with the user's rights, following no symlink (its path was resolved when
@@ -38,7 +38,7 @@ O_PATH = 0o10000000
 
 
 class Builder:
-    """Builds a Root at `place`, in the mount namespace that it is called in."""
+    """Builds a Root at `place`, in the mount namespace that it is called in; all that is beside it goes."""
 
     def __init__(self, root: Root, place: str, terminal: str) -> None:
         self.kernel = Kernel()
@@ -52,6 +52,9 @@ class Builder:
         """All mounts of the Root, in order. Raises OSError, with the path that it is about."""
         self._cover()
         sources = self._opened()
+        # What nspawn leaves beside its directory would stay there.
+        self._tmpfs(os.path.dirname(self._place), "mode=0755")
+        os.mkdir(self._place)
         self._tmpfs(self._place, "mode=0755")
         self._top = os.open(self._place, O_PATH | os.O_CLOEXEC)
         self._own(os.dup(self._top))

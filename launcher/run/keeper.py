@@ -13,7 +13,6 @@ from launcher.run.container import Builder
 from launcher.run.mounts import (
     CLONE_NEWNS,
     CLONE_NEWPID,
-    MS_MOVE,
     MS_NODEV,
     MS_NOEXEC,
     MS_NOSUID,
@@ -21,8 +20,7 @@ from launcher.run.mounts import (
     MS_REC,
     Kernel,
 )
-from launcher.run.process import PLACE
-from launcher.run.runtime import remove, sweep
+from launcher.run.process import NAME
 from launcher.run.spawn import cleared, passed_on, readied, without_others
 
 TYPE_CHECKING = False
@@ -47,13 +45,14 @@ def keep(
     passed: tuple[int, ...],
     terminal: str,
     life: int,
-    place: str,
+    tidied: int,
+    name: str,
 ) -> None:
     """Run the container to its end, in a process forked for it; never returns.
 
     `argv` with {directory} for the root's name; `passed`: what it finds as 4 and upwards, for 3 is the status
-    pipe of ours (see backends/container.py). `terminal`: a path, or "". `place`:
-    the directory that is made for it.
+    pipe of ours (see backends/container.py). `terminal`: a path, or "". `tidied`: gets a byte when nothing
+    of it is left. `name`: of its cgroup, and of its root.
     """
     status = 125
     try:
@@ -61,52 +60,39 @@ def keep(
         os.umask(0o022)
         os.setsid()
         os.dup2(stdio[2], 2)
-        without_others((*stdio, *passed, life))
-        sweep(PLACE)
-        cgroup.sweep(os.path.basename(PLACE))
-        limited.sweep(os.path.basename(PLACE))
-        os.mkdir(place, 0o700)
-        lock = locked(place)
+        without_others((*stdio, *passed, life, tidied))
+        cgroup.sweep(NAME)
+        limited.sweep(NAME)
         told, tell = os.pipe()
         passed = (tell, *passed)
-        container = start(root, argv, environment, place=place, stdio=stdio, passed=passed, terminal=terminal)
+        container = start(root, argv, environment, name=name, stdio=stdio, passed=passed, terminal=terminal)
         for number in passed:
             os.close(number)
         status = attend(container, told, life)
-        os.close(lock)
     except BaseException as error:  # noqa: BLE001  (nothing may escape into the code of who forked us)
         os.write(2, f"{error}\n".encode("utf-8", "surrogateescape"))
     finally:
-        tidy(place)
+        tidy(name)
+        os.write(tidied, b".")
         os._exit(status)
 
 
-def tidy(place: str) -> None:
-    """Remove what a container has left: its directory and its cgroup."""
-    cgroup.end(os.path.basename(place))
-    limited.remove(os.path.basename(place))
-    remove(place)
+def tidy(name: str) -> None:
+    """Remove what a container has left: its cgroups."""
+    cgroup.end(name)
+    limited.remove(name)
 
 
-def tidy_for(place: str) -> None:
+def tidy_for(name: str) -> None:
     """Do it for a keeper that was killed, in a process that takes the root that we have in reserve."""
     child = os.fork()
     if child == 0:
         try:
             reserve.take()
-            tidy(place)
+            tidy(name)
         finally:
             os._exit(0)
     os.waitpid(child, 0)
-
-
-def locked(place: str) -> int:
-    """A descriptor that says that `place` is in use."""
-    import fcntl
-
-    number = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    fcntl.flock(number, fcntl.LOCK_EX)
-    return number
 
 
 def start(
@@ -114,22 +100,22 @@ def start(
     argv: tuple[str, ...],
     environment: Mapping[str, str],
     *,
-    place: str,
+    name: str,
     stdio: tuple[int, int, int],
     passed: tuple[int, ...],
     terminal: str,
 ) -> int:
     """The container's process, in PID and mount namespaces of its own."""
     kernel = Kernel()
-    alive, ours = os.pipe()  # readable to the end once we are dead
+    alive, _ours = os.pipe()  # readable to the end once we are dead
     bounded, placed = os.pipe()  # a byte says that the limits hold
-    group = cgroup.opened(os.path.basename(place))
+    group = cgroup.opened(name)
     child = kernel.fork(CLONE_NEWPID | CLONE_NEWNS, group)
     if child:
         os.close(alive)
         os.close(bounded)
         try:
-            limited.place(child, root.limits, os.path.basename(place), root.bus)
+            limited.place(child, root.limits, name, root.bus)
             os.write(placed, b".")
         except OSError:
             os.kill(child, _signal.SIGKILL)
@@ -138,16 +124,10 @@ def start(
         os.close(placed)
         return child
     try:
-        os.close(ours)
-        os.close(placed)
+        without_others((*stdio, *passed, alive, bounded))
         kernel.mount("", "/", flags=MS_REC | MS_PRIVATE)
         kernel.mount("proc", "/proc", flags=MS_NOSUID | MS_NODEV | MS_NOEXEC)
-        Builder(root, place, terminal).build()
-        # What nspawn leaves in /run would stay there, as would the lock that it has beside the directory.
-        kernel.mount("tmpfs", "/run", flags=MS_NOSUID | MS_NODEV, options="mode=0755")
-        name = os.path.basename(place)
-        os.mkdir(f"/run/{name}", 0o700)
-        kernel.mount(place, f"/run/{name}", flags=MS_MOVE)
+        Builder(root, f"/run/{name}", terminal).build()
         cgroup.hide_others(kernel)
         # Only now: the kernel forgets it when a process gets other credentials.
         kernel.prctl(PR_SET_PDEATHSIG, int(_signal.SIGKILL))
@@ -156,15 +136,24 @@ def start(
         cleared()
         passed_on(stdio, passed)
         words = (w.replace(f"--directory={DIRECTORY}", f"--directory=/run/{name}") for w in argv)
-        machine = name.replace("claude-nspawn.", "claude-sandbox-")
+        machine = name.replace(NAME, "claude-sandbox-")
         listen = {"LISTEN_FDS": str(len(passed)), "LISTEN_PID": "1"}
         readied()
-        os.execve(argv[0], [w.replace(DIRECTORY, machine) for w in words], {**environment, **listen})
+        execute([w.replace(DIRECTORY, machine) for w in words], {**environment, **listen})
     except BaseException as error:  # noqa: BLE001
         said = error.strerror if isinstance(error, OSError) and error.filename is None else error
         os.write(2, f"{said}\n".encode("utf-8", "surrogateescape"))
     finally:
         os._exit(125)
+
+
+def execute(argv: list[str], environment: Mapping[str, str]) -> None:
+    """execve(2); a failure is told as run/spawn.py tells it."""
+    try:
+        os.execve(argv[0], argv, environment)
+    except OSError as error:
+        os.write(2, f"{argv[0]}: {error}\n".encode("utf-8", "surrogateescape"))
+        os._exit(127)
 
 
 def gone(alive: int) -> bool:

@@ -16,7 +16,7 @@ else:
     import _signal
 
 
-PLACE = "/tmp/claude-nspawn."
+NAME = "claude-nspawn."  # the launcher's number follows: by it who sweeps sees whether that lives
 
 
 class Process:
@@ -36,10 +36,11 @@ class Process:
 class Kept(Process):
     """A keeper, which is root and not ours to kill: it does it by itself when its pipe ends."""
 
-    def __init__(self, pid: int, life: int, place: str) -> None:
+    def __init__(self, pid: int, life: int, tidied: int, name: str) -> None:
         super().__init__(pid)
         self._life = life
-        self._place = place
+        self._tidied = tidied
+        self._name = name
 
     def kill(self) -> None:
         """Have the keeper end it."""
@@ -48,12 +49,13 @@ class Kept(Process):
             self._life = -1
 
     def close(self) -> None:
-        """Let go of the pipe; and tidy up, should the keeper have been killed."""
+        """Let go of the pipe; and tidy up, should the keeper have been killed before it had."""
         self.kill()
-        if os.path.exists(self._place):
+        if not os.read(self._tidied, 1):
             from launcher.run.keeper import tidy_for
 
-            tidy_for(self._place)
+            tidy_for(self._name)
+        os.close(self._tidied)
 
 
 def start(
@@ -87,9 +89,9 @@ def _kept(
     """By a keeper, which takes the root that we have in reserve."""
     assert launch.root is not None
     terminal = next((os.ttyname(number) for number in passed if os.isatty(number)), "")
-    # The number says whose it is: who sweeps looks whether that process lives.
-    place = f"{PLACE}{os.getpid()}-{os.urandom(3).hex()}"
+    name = f"{NAME}{os.getpid()}-{os.urandom(3).hex()}"
     life, ours = os.pipe()
+    tidied, tell = os.pipe()
     # A signal in the child would be written into our wakeup pipe, until it has handlers of its own.
     before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
     child = os.fork()
@@ -98,6 +100,7 @@ def _kept(
 
         fresh_signals()
         os.close(ours)
+        os.close(tidied)
         keep(
             launch.root,
             argv,
@@ -106,8 +109,10 @@ def _kept(
             passed=passed,
             terminal=terminal,
             life=life,
-            place=place,
+            tidied=tell,
+            name=name,
         )
     _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
     os.close(life)
-    return Kept(child, ours, place)
+    os.close(tell)
+    return Kept(child, ours, tidied, name)

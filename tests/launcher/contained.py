@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.process import wait_until
 from fixtures.users import User, current_user, ordinary_user, scratch
 from tests.launcher.program import ROOT, Ended, Machine, machine
 
@@ -48,7 +49,8 @@ def contained() -> Iterator[Machine]:
         made = replace(machine(place), program=(str(program),))
         try:
             yield made
-            assert not made.processes()
+            # Who puts a terminal back looks at it once sudo has ended.
+            wait_until(lambda: " ".join(made.processes()) or None, "end of all processes")
         finally:
             made.reopen()
 
@@ -73,9 +75,48 @@ def in_own_mounts(script: str) -> tuple[str, ...]:
     return ("sh", "-c", f'exec sudo -n -- env {environ} {shlex.join(words)} "$@"', "sh")
 
 
+def under_rules(*rules: str) -> tuple[str, ...]:
+    """What goes before a command line of the user's where sudoers(5) has these lines and no other; {user} is
+    the user's name.
+    """
+    text = "\n".join(rules).format(user=user_of_tests().name)
+    return in_own_mounts(
+        f"""
+        mount -t tmpfs none /mnt && printf '%s\\n' {shlex.quote(text)} >/mnt/sudoers
+        chmod 440 /mnt/sudoers
+        mount --bind /mnt/sudoers /etc/sudoers && mount -t tmpfs -o mode=0750 none /etc/sudoers.d
+        umount --lazy /mnt
+        """
+    )
+
+
 def user_of_tests() -> User:
     """Who runs them."""
     return current_user() if os.geteuid() else ordinary_user()
+
+
+def parts(top: int) -> dict[str, int]:
+    """Who is who in one run: sudo, its monitor where it has a pty of its own, launcher, keeper, nspawn."""
+    found = [top]
+    names: dict[str, int] = {}
+    for parent in found:
+        try:
+            children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+            name = Path(f"/proc/{parent}/comm").read_text().strip()
+            uid = os.stat(f"/proc/{parent}/status").st_uid, Path(f"/proc/{parent}/status").read_text()
+        except OSError:
+            continue
+        found += map(int, children)
+        real = uid[1].partition("\nUid:")[2].split()[0]
+        if name == "sudo":
+            names.setdefault("monitor" if "sudo" in names else "sudo", parent)
+        elif name == "systemd-nspawn":
+            names.setdefault("nspawn", parent)
+        elif "launcher" not in names and real != "0":
+            names["launcher"] = parent
+        elif "launcher" in names and real == "0":
+            names.setdefault("keeper", parent)
+    return names
 
 
 def left() -> set[str]:
@@ -85,8 +126,8 @@ def left() -> set[str]:
 
 
 def there() -> set[str]:
-    """What containers have in /tmp, among the cgroups and in /run, those of other tests included."""
-    found = {f"/tmp/{name}" for name in os.listdir("/tmp") if PREFIX in name}
+    """What containers have among the cgroups, and nowhere else; those of other tests included."""
+    found = {f"{top}/{name}" for top in ("/tmp", "/run") for name in os.listdir(top) if PREFIX in name}
     for top in ("/sys/fs/cgroup", "/run/systemd/nspawn", "/run/systemd/machines"):
         for directory, directories, files in os.walk(top):
             found |= {

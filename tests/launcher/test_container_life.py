@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.launcher.contained import PREFIX, as_root, contained, left, there
+from launcher.run import cgroup
+from tests.launcher.contained import PREFIX, as_root, contained, left, parts, there
 from tests.launcher.program import Machine
 
 PATIENCE_S = 20.0
@@ -95,45 +96,13 @@ def test_eight_at_once_all_work_and_leave_nothing(here: Machine) -> None:
 def test_what_a_killed_run_has_left_goes_with_the_next_and_what_is_alive_stays(here: Machine) -> None:
     gone = subprocess.Popen(("true",))
     gone.wait()
-    stale, alive = f"/tmp/{PREFIX}{gone.pid}-abcdef", f"/tmp/{PREFIX}{os.getpid()}-abcdef"
-    ours = f"/tmp/{PREFIX}{gone.pid}-123456"  # not root's: nobody's business
-    as_root("mkdir", "-m", "0700", stale, alive)
-    os.mkdir(ours)
-    Path(ours, "kept").touch()
+    stale, alive = (cgroup.path(f"{PREFIX}{pid}-abcdef") for pid in (gone.pid, os.getpid()))
+    as_root("mkdir", stale, alive)
     try:
         assert here.shell("true").status == 0
-        assert [os.path.exists(path) for path in (stale, alive, ours, f"{ours}/kept")] == [
-            False,
-            True,
-            True,
-            True,
-        ]
+        assert [os.path.exists(path) for path in (stale, alive)] == [False, True]
     finally:
-        as_root("rm", "-rf", stale, alive, ours)
-
-
-def parts(top: int) -> dict[str, int]:
-    """Who is who in one run: sudo, launcher, keeper, nspawn."""
-    found = [top]
-    names: dict[str, int] = {}
-    for parent in found:
-        try:
-            children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-            name = Path(f"/proc/{parent}/comm").read_text().strip()
-            uid = os.stat(f"/proc/{parent}/status").st_uid, Path(f"/proc/{parent}/status").read_text()
-        except OSError:
-            continue
-        found += map(int, children)
-        real = uid[1].partition("\nUid:")[2].split()[0]
-        if name == "sudo":
-            names.setdefault("sudo", parent)
-        elif name == "systemd-nspawn":
-            names.setdefault("nspawn", parent)
-        elif "launcher" not in names and real != "0":
-            names["launcher"] = parent
-        elif "launcher" in names and real == "0":
-            names.setdefault("keeper", parent)
-    return names
+        as_root("rmdir", stale, alive, check=False)
 
 
 def test_thirty_killed_at_any_moment_leave_nothing(here: Machine) -> None:
