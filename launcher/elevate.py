@@ -77,6 +77,9 @@ def _become_root(argv: list[str]) -> None:
     # By itself where it can: a rule of sudoers names it, and not Python.
     itself = [program] if _startable(program) else [sys.executable, "-I", program]
     sys.stdout.flush()
+    from launcher.run.guard import outlive
+
+    outlive()
     os.execve(found, [found, "--", *itself, *argv[1:]], dict(given(os.environ)))
 
 

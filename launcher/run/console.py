@@ -85,18 +85,6 @@ class Console:
         """The terminal's attributes as they were when we came."""
         return self._saved
 
-    def raw_modes(self) -> list[Any]:
-        """What cfmakeraw(3) makes of them."""
-        import termios as t
-
-        iflag, oflag, cflag, lflag, ispeed, ospeed, cc = self._saved
-        iflag &= ~(t.IGNBRK | t.BRKINT | t.PARMRK | t.ISTRIP | t.INLCR | t.IGNCR | t.ICRNL | t.IXON)
-        lflag &= ~(t.ECHO | t.ECHONL | t.ICANON | t.ISIG | t.IEXTEN)
-        cflag = cflag & ~(t.CSIZE | t.PARENB) | t.CS8
-        cc = list(cc)
-        cc[t.VMIN], cc[t.VTIME] = 1, 0
-        return [iflag, oflag & ~t.OPOST, cflag, lflag, ispeed, ospeed, cc]
-
     def foreground(self) -> bool:
         """The terminal is ours to read and to set; also when it is nobody's controlling terminal."""
         try:
@@ -108,7 +96,7 @@ class Console:
         """Take the keyboard: the terminal is in the foreground and the agent wants it."""
         self.reading = self._typed
         if self.attended:
-            self._set(self.raw_modes())
+            self._set(raw(self._saved))
             self.raw = True
             if self._plain:
                 self._plain = False
@@ -267,3 +255,16 @@ class Console:
             termios.tcsetattr(self.terminal, termios.TCSANOW, attributes)
         except termios.error:
             return  # the terminal is gone
+
+
+def raw(saved: list[Any]) -> list[Any]:
+    """What cfmakeraw(3) makes of a terminal's attributes."""
+    import termios as t
+
+    iflag, oflag, cflag, lflag, ispeed, ospeed, cc = saved
+    iflag &= ~(t.IGNBRK | t.BRKINT | t.PARMRK | t.ISTRIP | t.INLCR | t.IGNCR | t.ICRNL | t.IXON)
+    lflag &= ~(t.ECHO | t.ECHONL | t.ICANON | t.ISIG | t.IEXTEN)
+    cflag = cflag & ~(t.CSIZE | t.PARENB) | t.CS8
+    cc = list(cc)
+    cc[t.VMIN], cc[t.VTIME] = 1, 0
+    return [iflag, oflag & ~t.OPOST, cflag, lflag, ispeed, ospeed, cc]

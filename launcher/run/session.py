@@ -10,7 +10,7 @@ from launcher.run.console import Console
 from launcher.run.inner import CONTROL, ENVIRONMENT, STDERR, TERMINAL
 from launcher.run.process import start
 from launcher.run.signals import FATAL, FORWARDED, Interrupted, Signals
-from launcher.run.spawn import become_subreaper, parent_of, secure_stdio, spawn
+from launcher.run.spawn import become_subreaper, parent_of, secure_stdio
 from launcher.run.unwind import Unwind
 
 TYPE_CHECKING = False
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from launcher.backends.base import Launch
+    from launcher.run.guard import Guard
 else:
     import _signal
 
@@ -113,6 +114,8 @@ class Session:
         if self.console:
             self.console.prepare()
             if self.console.attended:
+                from launcher.run.guard import Guard
+
                 self._guard = Guard(self.console)
         on_ready()  # now: it takes as long as the sandbox takes to be built, which has a core of its own
         while not self._init:
@@ -321,43 +324,6 @@ class Session:
         while self._log_end >= 0 and before != self._log:
             before = self._log
             self._read_log()
-
-
-class Guard:
-    """A shell that waits, and restores the terminal when we were killed before we could.
-
-    Only when the terminal is still in our raw mode: a shell that has mended it itself is not disturbed.
-    """
-
-    SCRIPT = 'read -r _ || { [ "$(stty -g <&2)" = "$1" ] && stty "$2" <&2; }'
-
-    def __init__(self, console: Console) -> None:
-        ours = console.saved_modes(), console.raw_modes()
-        saved, raw = (":".join(f"{value:x}" for value in flat(modes)) for modes in ours)
-        theirs, self._end = os.pipe()
-        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        self._process = spawn(
-            ("/bin/sh", "-c", self.SCRIPT, "terminal", raw, saved),
-            {"PATH": os.environ.get("PATH", os.defpath)},
-            stdio=(theirs, nothing, console.terminal),
-            dies_with_us=False,
-        )
-        os.close(theirs)
-        os.close(nothing)
-
-    def close(self) -> None:
-        """Tell it that all is well, and wait for its end."""
-        os.write(self._end, b"\n")
-        os.close(self._end)
-        os.waitpid(self._process, 0)
-
-
-def flat(modes: list[object]) -> list[int]:
-    """Terminal attributes in the order of `stty -g`: four flags and the control characters."""
-    characters = modes[6]
-    assert isinstance(characters, list)
-    flags = [value for value in modes[:4] if isinstance(value, int)]
-    return flags + [c if isinstance(c, int) else ord(c) for c in characters]
 
 
 def staged(name: str, content: bytes) -> int:
