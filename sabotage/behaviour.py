@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from launcher.run import console, inner, session, spawn
+from launcher.run import console, inner, mounts, session, spawn
 from launcher.triggers import Watching
 from sabotage.spoils import ALLOW_ALL, Spoil, filtered
 
@@ -43,6 +43,13 @@ def lies() -> list[Spoil]:
             backend="bubblewrap",
             says="not restored",
             patch=lambda: _nothing(console.Console, "release"),
+        ),
+        Spoil(
+            name="privileges:owners",
+            row="privileges",
+            backend="container",
+            says="what is root inside is root on the disk",
+            patch=lambda: _nothing(mounts.Kernel, "map_owners"),
         ),
         _patched("exit:status", "exit", "status 0 whatever happened", _always_zero),
     ]

@@ -7,45 +7,14 @@ it has no capability, and that nothing of the host's is there for it to write to
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from pathlib import Path
-from typing import Any
 
 from conformance.checks.probes.calls import PRELUDE, numbers
-from conformance.harness import as_seen
+from conformance.checks.probes.rooted import inside_as_root, outside_as_root
 from conformance.harness.boot import Sandbox
 from conformance.harness.covers import covers
 from conformance.harness.errors import HarnessError, on_the_host
-from conformance.harness.inside import answer, probe
 from conformance.harness.world import World
-
-PYTHON = ("/usr/bin/python3", "-I", "-")
-NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
-BARE = ("/usr/bin/setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all")
-
-
-def inside_as_root(sandbox: Sandbox, source: str, **given: Any) -> Any:  # noqa: ANN401  (JSON)
-    """What a probe prints that root runs in the sandbox's namespaces, with what a process there can have."""
-    processes = as_seen.inner(sandbox.pids())
-    target = next((pid for number, pid in processes.items() if number != 1), None)
-    if target is None:
-        raise HarnessError("none of the sandbox's processes is in a PID namespace of its own")
-    return by_root(("nsenter", f"--target={target}", *NAMESPACES, "--", *BARE, "--", *PYTHON), source, given)
-
-
-def outside_as_root(source: str, **given: Any) -> Any:  # noqa: ANN401  (JSON)
-    """The same by root on the host; what it mounts goes with it."""
-    return by_root(("unshare", "--mount", "--propagation", "private", "--", *PYTHON), source, given)
-
-
-def by_root(argv: tuple[str, ...], source: str, given: dict[str, Any]) -> Any:  # noqa: ANN401  (JSON)
-    sudo = () if os.geteuid() == 0 else ("sudo", "-n", "--")
-    if subprocess.run((*sudo, "true"), capture_output=True, check=False).returncode:
-        raise HarnessError("nobody here is root", "as root, or by sudo")
-    done = subprocess.run((*sudo, *argv), input=probe(source, given), capture_output=True, check=False)
-    return answer(done.returncode, done.stdout.decode(), done.stderr.decode(errors="replace"), "as root")
-
 
 DEEDS = """
 import socket, stat

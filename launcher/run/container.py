@@ -28,6 +28,7 @@ from launcher.run.mounts import (
     RESOLVE_NO_SYMLINKS,
     Kernel,
 )
+from launcher.run.owners import mapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Builder:
         """All mounts of the Root, in order. Raises OSError, with the path that it is about."""
         self._cover()
         sources = self._opened()
+        self._owners = mapping(self.kernel)
         # What nspawn leaves beside its directory would stay there.
         self._tmpfs(os.path.dirname(self._place), "mode=0755")
         os.mkdir(self._place)
@@ -65,8 +67,9 @@ class Builder:
         self._own(os.dup(self._inner))
         for mount in self._root.mounts:
             self._make(mount, sources)
-        for descriptor in (*(opened for opened, _ in sources.values()), self._inner, self._top):
-            os.close(descriptor)
+        for descriptor in (*(opened for opened, _ in sources.values()), self._inner, self._top, self._owners):
+            if descriptor >= 0:
+                os.close(descriptor)
 
     def _cover(self) -> None:
         for source, link in self._root.covers:
@@ -129,10 +132,19 @@ class Builder:
         attributes |= MOUNT_ATTR_RDONLY if mount.mode == "ro" else 0
         attributes |= MOUNT_ATTR_NODEV if mount.mode != "dev" else 0
         tree = self.kernel.clone(source, mount.source, attributes=attributes)
+        if directory and mount.mode == "rw" and self._owners >= 0:
+            self._without_root(tree, mount.source)
         at = self._point(mount.target, directory=directory)
         self.kernel.attach(tree, at, mount.target)
         os.close(tree)
         os.close(at)
+
+    def _without_root(self, tree: int, source: str) -> None:
+        """Have nobody make a file of root's in it, where its file system can do that."""
+        try:
+            self.kernel.map_owners(tree, source, self._owners)
+        except OSError:
+            return  # EINVAL: overlayfs, FUSE, NFS and others; EPERM: it has a mapping already
 
     def _file(self, mount: Mount) -> None:
         """A file with content of ours, the user's; read-only where all around it is."""

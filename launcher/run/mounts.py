@@ -17,10 +17,11 @@ AT_FDCWD, AT_EMPTY_PATH, AT_RECURSIVE = -100, 0x1000, 0x8000
 OPEN_TREE_CLONE = 1
 MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH = 0x4, 0x40
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 1, 2, 4, 8
+MOUNT_ATTR_IDMAP = 0x100000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 2, 4, 8, 0x4000, 1 << 18
 # The same on every architecture: openat2(2) and the new mount calls came after the tables were unified.
 SYS_OPEN_TREE, SYS_MOVE_MOUNT, SYS_CLONE3, SYS_OPENAT2, SYS_MOUNT_SETATTR = 428, 429, 435, 437, 442
-CLONE_NEWNS, CLONE_NEWPID, CLONE_INTO_CGROUP = 0x20000, 0x20000000, 1 << 33
+CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_INTO_CGROUP = 0x20000, 0x10000000, 0x20000000, 1 << 33
 SIGCHLD = 17
 RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_IN_ROOT = 0x2, 0x4, 0x10
 
@@ -50,7 +51,14 @@ class Kernel:
         self, mount: int, what: str, *, attributes: int, clear: int = 0, recursive: bool
     ) -> None:
         """Set and clear MOUNT_ATTR_ flags of a mount, and cut it off from events elsewhere."""
-        attr = self._attr(attributes, clear, MS_PRIVATE, 0)
+        self._setattr(mount, what, (attributes, clear, MS_PRIVATE, 0), recursive=recursive)
+
+    def map_owners(self, tree: int, what: str, namespace: int) -> None:
+        """Have owners in a cloned mount, and below it, mapped as in a user namespace, by its descriptor."""
+        self._setattr(tree, what, (MOUNT_ATTR_IDMAP, 0, 0, namespace), recursive=True)
+
+    def _setattr(self, mount: int, what: str, fields: tuple[int, int, int, int], *, recursive: bool) -> None:
+        attr = self._attr(*fields)
         flags = ctypes.c_uint(AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0))
         self._call(self._libc.syscall, what, SYS_MOUNT_SETATTR, mount, b"", flags, attr, ctypes.sizeof(attr))
 
