@@ -159,11 +159,11 @@ def with_option(row: str, name: str, *words: str) -> Spoil:
     return Spoil(name=f"{row}:{name}", row=row, backend="bubblewrap", says=says, launch=spoil)
 
 
-def filtered(row: str, name: str, says: str, program: bytes) -> Spoil:
+def filtered(row: str, name: str, says: str, program: bytes, *, backend: str = "") -> Spoil:
     """Another system call filter."""
 
     def spoil(launch: Launch) -> Launch:
         data = tuple((n, program if n == "seccomp" else content) for n, content in launch.data)
         return launch.replace(data=data)
 
-    return Spoil(name=f"{row}:{name}", row=row, says=says, launch=spoil)
+    return Spoil(name=f"{row}:{name}", row=row, says=says, launch=spoil, backend=backend)
