@@ -168,6 +168,14 @@ def _too_many() -> list[Spoil]:
             ),
         ),
         Spoil(
+            name="processes:keys",
+            row="processes",
+            says="the list of keys",
+            plan=lambda plan: plan.replace(
+                mounts=tuple(m for m in plan.mounts if not m.target.startswith("/proc/key"))
+            ),
+        ),
+        Spoil(
             name="locale:C",
             row="locale",
             says="LANG=C whatever the host's",
