@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from bench.timing import start_to_end_ms
 from launcher.errors import HostError
+from launcher.run.inner import CONTROL, ENVIRONMENT, STDERR, TERMINAL
+from launcher.run.session import substituted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,19 +51,15 @@ def bwrap_ms(launch: Rendered) -> float:
             stack.callback(os.close, descriptor)
             os.write(descriptor, content)
             os.lseek(descriptor, 0, os.SEEK_SET)
-            numbers[name] = descriptor
+            numbers[f"{{{name}}}"] = descriptor
         ours, inside = socket.socketpair()
         stack.enter_context(ours)
         stack.enter_context(inside)
         ours.send(b"go\n")  # the launcher's answer to the inner stage, there before it asks
         stderr = os.dup(2)
         stack.callback(os.close, stderr)
-        for name, descriptor in (("control", inside.fileno()), ("stderr", stderr)):
-            numbers[name] = descriptor
+        for descriptor in (inside.fileno(), stderr):
             os.set_inheritable(descriptor, True)
-        argv = [str(numbers[word[1:-1]]) if _is_placeholder(word, numbers) else word for word in launch.argv]
-        return start_to_end_ms(argv, launch.environment)
-
-
-def _is_placeholder(word: str, numbers: Mapping[str, int]) -> bool:
-    return word.startswith("{") and word.endswith("}") and word[1:-1] in numbers
+        # No terminal, and no variables but those that bwrap is started with.
+        ends = {CONTROL: inside.fileno(), STDERR: stderr, TERMINAL: -1, ENVIRONMENT: -1}
+        return start_to_end_ms(substituted(launch.argv, numbers, ends), launch.environment)
