@@ -221,9 +221,12 @@ class Builder:
     def _followed(self, target: str) -> str:
         """`target` with where they lead in the place of our own symlinks."""
         for _ in self._links:  # one may lead through another
-            for link, to in self._links.items():
-                if f"{target}/".startswith(f"{link}/"):
-                    target = to + target[len(link) :]
+            link = target
+            while link and link not in self._links:
+                link = link.rpartition("/")[0]
+            if not link:
+                break
+            target = self._links[link] + target[len(link) :]
         return target
 
     def _led(self, target: str, source: str) -> str:

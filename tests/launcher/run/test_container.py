@@ -98,13 +98,14 @@ def test_symlinks_of_our_own_lead_where_they_would_inside(place: Path) -> None:
     (place / "project/file").touch()
     links: list[dict[str, object]] = [
         {"kind": "symlink", "source": source, "target": f"/sandbox{target}"}
-        for source, target in (("usr/lib", "/lib"), ("/run", "/var/run"))
+        for source, target in (("usr/lib", "/lib"), ("/run", "/var/run"), ("/lib", "/lib64"))
     ]
     directories: list[dict[str, object]] = [
         {"kind": "dir", "target": f"/sandbox{name}", "perms": 0o755} for name in ("/usr", "/run")
     ]
 
-    for target, real in (("/lib/a/b", "/usr/lib/a/b"), ("/var/run/a", "/run/a")):
+    through = ("/lib64/a", "/usr/lib/a")
+    for target, real in (("/lib/a/b", "/usr/lib/a/b"), ("/var/run/a", "/run/a"), through):
         found = built(place, f"/sandbox{real}", *directories, *links, bind(place / "project", target))
         assert found == ["file"]
 
