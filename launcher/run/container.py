@@ -186,7 +186,9 @@ class Builder:
             else:
                 os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=parent))
             made = os.open(name, O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-            os.chown(f"/proc/self/fd/{made}", os.fstat(parent).st_uid, os.fstat(parent).st_gid)
+            owner = os.fstat(parent)
+            if owner.st_uid or owner.st_gid:
+                os.chown(f"/proc/self/fd/{made}", owner.st_uid, owner.st_gid)
             return made
         finally:
             os.close(parent)
