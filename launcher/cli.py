@@ -68,13 +68,14 @@ def _main(arguments: list[str], backend: str, name: str) -> int:
 
 
 def _with_host(request: Request) -> int:
-    from launcher import launch, project
-    from launcher.host.probe import given, probe
-
     if request.backend == "container":
         from launcher import elevate
 
-        elevate.enter(request, sys.argv)
+        elevate.enter(request, sys.argv)  # first: on the way to sudo nothing more is needed
+    from launcher import launch, project
+    from launcher.host.environment import given
+    from launcher.host.probe import probe
+
     host = probe(given(os.environ), writable=project.writable(request))
     if request.action == "check":
         return _check(request, host)

@@ -17,7 +17,7 @@ import sys
 
 from launcher import project
 from launcher.errors import HostError, UserError
-from launcher.host.probe import given
+from launcher.host.environment import given
 from launcher.run.spawn import death_signal, parent_of
 from launcher.untrusted import inside, printable
 

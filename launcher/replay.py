@@ -14,7 +14,8 @@ import sys
 
 from launcher import flags, launch, prepare, project
 from launcher.backends import bubblewrap
-from launcher.host.probe import given, probe
+from launcher.host.environment import given
+from launcher.host.probe import probe
 
 
 def main(arguments: list[str]) -> None:

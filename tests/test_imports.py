@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,27 @@ def test_a_daily_start_imports_nothing_expensive(tmp_path: Path) -> None:
 
     assert done.returncode == 7, f"this start did not reach the inside:\n{done.stderr[-2000:]}"
     assert sorted(EXPENSIVE & set(report.read_text().split())) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root needs no sudo")
+def test_on_the_way_to_sudo_nothing_is_imported_that_only_a_sandbox_needs(tmp_path: Path) -> None:
+    """All of it would be imported once more by what sudo starts."""
+    report = tmp_path / "modules"
+    (tmp_path / "project").mkdir()
+    start = START.replace("claude-sandbox", "claude-sandbox-container").replace("bubblewrap", "container")
+
+    subprocess.run(
+        [sys.executable, "-I", "-S", "-c", start, str(ROOT), str(report), "--shell", "project", "-c", "true"],
+        cwd=tmp_path,
+        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        start_new_session=True,  # a sudo that wants a password has nobody to ask
+    )
+
+    loaded = set(report.read_text().split())
+    assert "launcher.elevate" in loaded
+    assert sorted(loaded & {"launcher.launch", "launcher.host.probe", "launcher.plan.resolve"}) == []
 
 
 # As bin/claude-sandbox, without the site-packages in between: an editable install imports a lot.

@@ -5,6 +5,7 @@ The launcher itself says what is missing (`--check=json`), so that there is one 
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import shlex
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tooling.backends import Backend
 
 AGENT = "claude"
+LAUNCHER = Path(__file__).parent.parent / "launcher"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +56,7 @@ def launcher_command(backend: Backend) -> list[str]:
 def environment() -> dict[str, str]:
     """Ours, with the `claude` that we installed on PATH when there is one."""
     # Late, as the table is below.
-    from launcher.host.probe import given
+    from launcher.host.environment import given
 
     return {**given(os.environ), "PATH": agent.path_with_agent(os.environ.get("PATH", os.defpath))}
 
@@ -96,6 +98,7 @@ def prepare(
     `more_packages` are asked for and installed in the same go; `retry` is the command that needs no asking.
     Raises HostError when a requirement is still missing at the end.
     """
+    compiled(LAUNCHER)
     missing = [lack for lack in lacks(backend) if needs_agent or lack.program != AGENT]
     relevant = [lack for lack in missing if lack.required or optional]
     if not relevant and not more_packages:
@@ -117,6 +120,15 @@ def prepare(
             raise HostError(f"this machine lacks {lack.what}: {lack.why}", lack.fix)
     for lack in left:
         say(f"  still without {lack.what}; {lack.fix}")
+
+
+def compiled(package: Path) -> None:
+    """Write the bytecode of the checkout's launcher; nothing happens where that is not ours to write.
+
+    Root, who starts containers, writes none in a user's directory, and would compile its part at each start.
+    """
+    if os.geteuid() != 0:
+        compileall.compile_dir(package, quiet=2)
 
 
 def packages_for(missing: Sequence[Lack]) -> list[str]:

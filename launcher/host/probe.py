@@ -28,20 +28,6 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome-stable", "google-chro
 BWRAP_OPTIONS = ("perms", "disable-userns", "seccomp", "args", "unshare-cgroup")
 
 
-def given(environ: Mapping[str, str]) -> Mapping[str, str]:
-    """`environ`, ours, as it was at our start: in the C locale Python adds an LC_CTYPE to it (PEP 538)."""
-    if "LC_CTYPE" not in environ:
-        return environ
-    try:
-        with open("/proc/self/environ", "rb") as file:
-            started = file.read()
-    except OSError:
-        return environ
-    if any(line.startswith(b"LC_CTYPE=") for line in started.split(b"\0")):
-        return environ
-    return {name: value for name, value in environ.items() if name != "LC_CTYPE"}
-
-
 def probe(environ: Mapping[str, str], *, writable: tuple[str, ...] = ()) -> Host:
     """Everything about this machine that a Plan may depend on. Runs nothing that lies in `writable`.
 
