@@ -1,7 +1,8 @@
-"""As a program of root's, `python -m bench.container PROGRAM PROJECT RUNS`: starts of a container, in turns.
+"""Starts of a container: by root beside raw systemd-nspawn, and by the user, through sudo, one and a crowd.
 
-Prints {"kind": [milliseconds, …]}; the kinds are a bare Python, systemd-nspawn as a person would call it for
-this (its own filter, setpriv to the user), and PROGRAM; and eight of PROGRAM at once through sudo.
+As a program of root's, `python -m bench.container PROGRAM PROJECT RUNS`, it prints {"kind": [milliseconds,
+…]}; the kinds are a bare Python, systemd-nspawn as a person would call it for this (its own filter, setpriv
+to the user), and PROGRAM, in turns.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 CROWD = 8
 PYTHON = "/usr/bin/python3"
 BARE, RAW, OURS = "root: python3 -I -c pass", "root: raw nspawn", "root: ours"
-CROWDED = f"root: {CROWD} at once"
+ONE, CROWDED = "sudo: ours", f"sudo: {CROWD} of ours at once"
 LINKS = ("bin", "sbin", "lib", "lib64")
 
 
@@ -59,27 +60,42 @@ def crowd_ms(argv: list[str], environment: Mapping[str, str], *, count: int) -> 
     return (time.perf_counter_ns() - begin) / 1e6
 
 
+def ours(program: str, project: str) -> list[str]:
+    """The command line that is measured."""
+    return [program, "--quiet", "--shell", project, "-c", "true"]
+
+
 def main(program: str, project: str, runs: int) -> dict[str, list[float]]:
     """The times of `runs` rounds."""
     uid, gid = int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"])
     environment = dict(os.environ)
-    ours = [program, "--quiet", "--shell", project, "-c", "true"]
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         raw = raw_nspawn(Path(directory), uid, gid)
         times = in_turns(
             {
                 BARE: lambda: start_to_end_ms([PYTHON, "-I", "-c", "pass"], environment),
                 RAW: lambda: start_to_end_ms(raw, environment),
-                OURS: lambda: start_to_end_ms(ours, environment),
-                CROWDED: lambda: crowd_ms(ours, environment, count=CROWD),
+                OURS: lambda: start_to_end_ms(ours(program, project), environment),
             },
             rounds=runs,
         )
     return {name: list(asdict(taken)["all_ms"]) for name, taken in times.items()}
 
 
-def measured(program: str, project: str, runs: int, environment: Mapping[str, str]) -> dict[str, Times]:
-    """The same, for an ordinary user who may use sudo. Raises HostError when it fails."""
+def through_sudo(program: str, project: str, runs: int, environment: Mapping[str, str]) -> dict[str, Times]:
+    """One start as users have it, and CROWD together, in turns."""
+    argv = ours(program, project)
+    return in_turns(
+        {
+            ONE: lambda: start_to_end_ms(argv, environment),
+            CROWDED: lambda: crowd_ms(argv, environment, count=CROWD),
+        },
+        rounds=runs,
+    )
+
+
+def by_root(program: str, project: str, runs: int, environment: Mapping[str, str]) -> dict[str, Times]:
+    """What `main` gives, for an ordinary user who may use sudo. Raises HostError when it fails."""
     done = subprocess.run(
         command(program, project, runs), env=environment, cwd=ROOT, stdout=subprocess.PIPE, check=False
     )

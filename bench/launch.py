@@ -113,11 +113,11 @@ def measure(where: Desk, others: peers.Peers, *, runs: int) -> Report:
     start = ["--shell", str(where.project), "-c", "true"]
     with chdir(where.project):
         times = _starts(where, others, program, start, runs=runs)
+    contained = str(Path(sys.prefix) / "bin/claude-sandbox-container"), str(where.project), runs
     say(f"{runs} starts of a container, by root…")
-    rooted = container.measured(
-        str(Path(sys.prefix) / "bin/claude-sandbox-container"), str(where.project), runs, where.environment
-    )
-    times |= rooted
+    times |= container.by_root(*contained, where.environment)
+    say(f"{runs} through sudo, and as often {container.CROWD} at once…")
+    times |= container.through_sudo(*contained, where.environment)
     say("the stages of a start…")
     parts = _parts(where, start, times, runs=min(runs, 15))
     say(f"{OUTPUT_BYTES / 1e6:.0f} MB to a terminal…")
@@ -136,14 +136,14 @@ def measure(where: Desk, others: peers.Peers, *, runs: int) -> Report:
             _ratio("start: ours / sandbox-runtime", [ours], [times["sandbox-runtime"]], limit=1, strict=True),
             _ratio(
                 "container: ours / (python3 + raw nspawn)",
-                [rooted[container.OURS]],
-                [rooted[container.BARE], rooted[container.RAW]],
+                [times[container.OURS]],
+                [times[container.BARE], times[container.RAW]],
                 limit=1.1,
             ),
             _ratio(
                 f"container: {container.CROWD} at once / one",
-                [rooted[container.CROWDED]],
-                [rooted[container.OURS]],
+                [times[container.CROWDED]],
+                [times[container.ONE]],
                 limit=3,
                 strict=True,
             ),
