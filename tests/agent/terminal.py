@@ -66,7 +66,10 @@ class Terminal:
 
     def close(self) -> None:
         """Hang up, and end what stays."""
-        self._child.close(force=True)
+        try:
+            self._child.close(force=True)
+        except pexpect.ExceptionPexpect:  # killed, and a busy machine takes its time
+            self._child.wait()
 
     def modes(self) -> list[Any]:
         """How the terminal is set."""
