@@ -191,9 +191,9 @@ def _name(uid: int) -> str:
 def _end_with(sudo: int, parent: int, *, by_sudo: bool) -> None:
     """Die with a sudo that is our parent, when it is killed; of every other signal it tells us by itself.
 
-    One that was killed before we looked has left us to process 1.
+    One that was killed before we looked, or since, has left us to process 1.
     """
-    killed = not sudo and parent == 1 and by_sudo
+    killed = not sudo and by_sudo and (parent == 1 or os.getppid() != parent)
     if sudo and sudo == parent:
         death_signal(SIGKILL)
         killed = os.getppid() != parent
