@@ -39,18 +39,19 @@ _CONTROLS = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.|[\x00-\x08\x0b-\x1f\x7f]"
 )
 
-# _r: run what was typed, with the streams in files.  _f: the files, each line after the marker.
+# _r: run what was typed, streams in files.  _f: the files, each line after the marker.  _l: one of them.
+# By as few programs as will do: a run of the suite has thousands of commands.
 _FUNCTIONS = """\
-_r() { printf %s "$_p" | base64 -d >"$_d/c"; printf %s "$_i" | base64 -d >"$_d/i"; _p= _i=
+_r() { base64 -d <<<"$_p" >"$_d/c"; : >"$_d/i"; [ -z "$_i" ] || base64 -d <<<"$_i" >"$_d/i"; _p= _i=
 /bin/sh "$_d/c" <"$_d/i" >"$_d/o" 2>"$_d/e"; _s=$?; _f "$@"; }
-_f() { printf '\\n%s%s S %s %s\\n' "$1" "$2" "$_s" "$(stat -c %s "$_d/o" "$_d/e" | tr '\\n' ' ')"
-[ -s "$_d/o" ] && head -c LIMIT "$_d/o" | base64 -w ANSWER | sed "s/^/$1$2 O /"
-[ -s "$_d/e" ] && head -c LIMIT "$_d/e" | base64 -w ANSWER | sed "s/^/$1$2 E /"
-printf '\\n%s%s Z\\n' "$1" "$2"; }
+_f() { _n=($(stat -c %s "$_d/o" "$_d/e")); printf '\\n%s%s S %s %s\\n' "$1" "$2" "$_s" "${_n[*]}"
+_l "$1$2 O" "$_d/o" "${_n[0]}"; _l "$1$2 E" "$_d/e" "${_n[1]}"; printf '\\n%s%s Z\\n' "$1" "$2"; }
+_l() { if [ "$3" -gt SHORT ]; then head -c LIMIT "$2" | base64 -w ANSWER | sed "s/^/$1 /"
+elif [ "$3" -gt 0 ]; then printf '%s %s\\n' "$1" "$(base64 -w 0 "$2")"; fi; }
 """
 # The same where the other side reads the files: the status comes last, by a rename, so never half.
 _SHARED = """\
-_r() { printf %s "$_p" | base64 -d >"$_d/c"; printf %s "$_i" | base64 -d >"$_d/i"; _p= _i=
+_r() { base64 -d <<<"$_p" >"$_d/c"; : >"$_d/i"; [ -z "$_i" ] || base64 -d <<<"$_i" >"$_d/i"; _p= _i=
 /bin/sh "$_d/c" <"$_d/i" >"$_d/o" 2>"$_d/e"; echo $? >"$_d/t"; mv "$_d/t" "$_d/s$1$2"; }
 """
 
@@ -119,7 +120,8 @@ class Console:
             made = '"$(mktemp -d "${TMPDIR:-/tmp}/console-XXXXXXXX")"'
             directory = shlex.quote(self._shared.inside) if self._shared else made
             functions = _SHARED if self._shared else _FUNCTIONS
-            functions = functions.replace("LIMIT", str(LIMIT)).replace("ANSWER", str(ANSWER))
+            for name, number in (("LIMIT", LIMIT), ("ANSWER", ANSWER), ("SHORT", ANSWER * 3 // 4)):
+                functions = functions.replace(name, str(number))
             # No history, no prompt, no report of background jobs: fewer lines that are not an answer.
             self._type("set +o history +o monitor; PS1= PS2= PROMPT_COMMAND= HISTFILE=; unset HISTFILE")
             self._type(f'_d={directory}; mkdir -p "$_d"')
