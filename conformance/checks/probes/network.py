@@ -49,8 +49,8 @@ def reach(kind, address, port):
             return "answer " + client.recv(4096)[-8:].decode()
         if kind == "udp":
             client.send(b"hello")
-        elif kind == "abstract":
-            client.shutdown(socket.SHUT_WR)
+        elif kind in ("tcp", "abstract"):
+            client.shutdown(socket.SHUT_WR)  # it will say nothing: our listeners wait for that
         return "answer " + client.recv(4096).decode().strip()
 
 found = []
