@@ -21,12 +21,12 @@ from fixtures.process import wait_until
 
 Fresh = Callable[..., Sandbox]
 
-TASKS, MOST = 64, 128  # the limit; what an attacker starts where there is none
+TASKS, MOST = 64, 96  # the limit; what an attacker starts where there is none
 DEFAULT, MORE = 4096, 4200
-MEMORY_MIB, HOG_MIB = 256, 512
+MEMORY_MIB, HOG_MIB = 128, 256
 HOLD_S = 20.0  # at most
-SPIN_S = 1.0
-TRIES = 10
+SPIN_S = 0.5
+TRIES = 6
 SPINNERS = 16  # more than others have, or a busy machine gives us little
 
 # Whoever attacks takes all that the hard limits leave, and tries for more.
@@ -197,7 +197,7 @@ def test_there_is_no_limit_of_tasks(inside: Inside, host: World) -> None:
 
 @covers("limits", "own")
 def test_a_memory_hog_ends_inside(fresh: Fresh, host: World) -> None:
-    """With --max-memory 256M who takes more ends, a process of the host's keeps all it has, and the sandbox
+    """With --max-memory 128M who takes more ends, a process of the host's keeps all it has, and the sandbox
     still answers.
     """
     word = canary()
@@ -225,18 +225,19 @@ def test_processors_are_bounded(fresh: Fresh, host: World) -> None:
     spin: dict[str, Any] = {"spinners": SPINNERS, "seconds": SPIN_S}
     if os.cpu_count() == 1:
         raise HarnessError("there is one processor here", "look on a machine with two")
-    control, tries = host.python(SPIN, **spin), 1
-    while control["share"] < 0.3 or control["processors"] < 2:
-        if tries == TRIES:
-            raise HarnessError(
-                f"the host itself gives no more than {control}", "try again when it is less busy"
-            )
-        control, tries = host.python(SPIN, **spin), tries + 1
+    sandbox = fresh("--cpus", "0.1")
+    controls, found = [host.python(SPIN, **spin)], []
+    for _ in range(TRIES):
+        found.append(sandbox.inside.python(SPIN, **spin))
+        controls.append(host.python(SPIN, **spin))
+        # A busy machine gives nobody much: what is had in between says something when both had more.
+        if all(control["share"] > 0.3 and control["processors"] > 1 for control in controls[-2:]):
+            break
+    else:
+        raise HarnessError(f"the host itself has no more than {controls}", "try again when it is less busy")
 
-    found = fresh("--cpus", "0.1").inside.python(SPIN, **spin)
-
-    assert found["share"] > 0.01
-    assert found["share"] < 0.2 or found["processors"] == 1, control
+    assert found[-1]["share"] > 0.01
+    assert [one for one in found if one["share"] >= 0.2 and one["processors"] > 1] == [], controls
 
 
 @covers("limits", "own", means=True)
