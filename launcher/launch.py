@@ -76,14 +76,18 @@ def execute(context: Context, plan: Plan, say: Say, *, at_end: Say | None = None
     said += [f"claude-sandbox: {note}" for note in (*backend.weaker(host), *plan.notes)]
     earlier: list[str] = []
     watching: list[Watching] = []
+    noted: list[str] = []
     try:
         rendered = backend.render(plan, host, tty=tty)
-        return run(
+        status = run(
             rendered,
             on_ready=lambda: earlier.extend(begin(context, plan, watching)),
             # Not before: a start that fails says two lines, the error.
             on_built=lambda: told(context, say(*said, *earlier)),
+            on_note=noted.append,
         )
+        (at_end or say)(*(f"claude-sandbox: {note}" for note in noted))
+        return status
     except SandboxError as error:
         say(*earlier)
         for watched in watching:

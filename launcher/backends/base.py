@@ -21,7 +21,8 @@ class Root(Record):
     groups: tuple[int, ...] = ()
     covers: tuple[tuple[str, str], ...] = ()  # (file, link): mounted on the link first, as run/cover.py says
     limits: Limits = Limits()
-    bus: str = ""  # systemd's busctl(1), for a scope
+    bus: str = ""  # systemd's busctl(1), for a scope; "" where systemd makes none
+    machined: bool = False  # whether systemd-machined is told of it (run/machined.py)
 
 
 class Launch(Record):

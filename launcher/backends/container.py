@@ -100,7 +100,8 @@ def render(plan: Plan, host: Host, *, tty: bool) -> Launch:
             groups=host.groups,
             covers=plan.covers,
             limits=plan.limits,
-            bus=host.programs.get("busctl", ""),
+            bus=host.programs["busctl"] if host.limiters.system else "",
+            machined=host.limiters.machined,
         ),
     )  # fmt: skip
 

@@ -10,17 +10,31 @@ CGROUPS = "/sys/fs/cgroup"
 CONTROLLERS = frozenset(("memory", "pids", "cpu"))
 MANAGER = "/run/user/{uid}/systemd/private"  # its socket
 SYSTEMD = "/run/systemd/system"  # sd_booted(3)
+BUS = "/run/dbus/system_bus_socket"
+# By what the bus starts systemd-machined, and what takes its place when it is masked (systemctl(1)).
+MACHINED = tuple(
+    f"{data}/dbus-1/system-services/org.freedesktop.machine1.service"
+    for data in ("/usr/share", "/run/current-system/sw/share")
+)
+MASKS = tuple(f"{top}/systemd/system/systemd-machined.service" for top in ("/etc", "/run"))
 
 
 def limiters(uid: int, programs: dict[str, str], release: str) -> Limiters:
     """`programs`: those of systemd that are there; `release`: the kernel's."""
+    asked = "busctl" in programs and os.path.exists(BUS)
     return Limiters(
         user=_user(uid) if "systemd-run" in programs else frozenset(),
-        system=CONTROLLERS if "busctl" in programs else frozenset(),
+        system=CONTROLLERS if asked else frozenset(),
         files=_files(),
         namespaced=_version(release) >= (5, 14),
         memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        machined=asked and _machined(),
     )
+
+
+def _machined() -> bool:
+    masked = any(os.path.realpath(path) == os.devnull for path in MASKS)
+    return not masked and any(os.path.exists(path) for path in MACHINED)
 
 
 def _user(uid: int) -> frozenset[str]:

@@ -69,7 +69,7 @@ class Limiters(Record):
 
     `user` and `system`: a transient scope of that systemd's; `files`: root's writing in /sys/fs/cgroup.
     `namespaced`: RLIMIT_NPROC counts the processes of each user namespace by itself (Linux 5.14). `memory`:
-    the machine's, in bytes.
+    the machine's, in bytes. `machined`: systemd-machined is there, to be told of containers.
     """
 
     user: frozenset[str] = frozenset()
@@ -77,6 +77,7 @@ class Limiters(Record):
     files: frozenset[str] = frozenset()
     namespaced: bool = True
     memory: int = 0
+    machined: bool = False
 
 
 class Host(Record):

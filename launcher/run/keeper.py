@@ -10,6 +10,7 @@ import os
 
 from launcher.run import cgroup, limited, reserve
 from launcher.run.container import Builder
+from launcher.run.machined import UNSEEN, Registration
 from launcher.run.mounts import (
     CLONE_NEWNS,
     CLONE_NEWPID,
@@ -20,13 +21,13 @@ from launcher.run.mounts import (
     MS_REC,
     Kernel,
 )
-from launcher.run.process import NAME
+from launcher.run.process import NAME, NOTE
 from launcher.run.spawn import cleared, passed_on, readied, without_others
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from launcher.backends.base import Root
 else:
@@ -68,7 +69,7 @@ def keep(
         container = start(root, argv, environment, name=name, stdio=stdio, passed=passed, terminal=terminal)
         for number in passed:
             os.close(number)
-        status = attend(container, told, life)
+        status = attend(container, told, life, lambda: registered(root, container, name))
     except BaseException as error:  # noqa: BLE001  (nothing may escape into the code of who forked us)
         os.write(2, f"{error}\n".encode("utf-8", "surrogateescape"))
     finally:
@@ -109,7 +110,8 @@ def start(
     kernel = Kernel()
     alive, _ours = os.pipe()  # readable to the end once we are dead
     bounded, placed = os.pipe()  # a byte says that the limits hold
-    group = cgroup.opened(name)
+    # A scope of systemd's is one already, and all below /sys/fs/cgroup is systemd's to make.
+    group = -1 if root.bus else cgroup.opened(name)
     child = kernel.fork(CLONE_NEWPID | CLONE_NEWNS, group)
     if child:
         os.close(alive)
@@ -136,10 +138,9 @@ def start(
         cleared()
         passed_on(stdio, passed)
         words = (w.replace(f"--directory={DIRECTORY}", f"--directory=/run/{name}") for w in argv)
-        machine = name.replace(NAME, "claude-sandbox-")
         listen = {"LISTEN_FDS": str(len(passed)), "LISTEN_PID": "1"}
         readied()
-        execute([w.replace(DIRECTORY, machine) for w in words], {**environment, **listen})
+        execute([w.replace(DIRECTORY, machine(name)) for w in words], {**environment, **listen})
     except BaseException as error:  # noqa: BLE001
         said = error.strerror if isinstance(error, OSError) and error.filename is None else error
         os.write(2, f"{said}\n".encode("utf-8", "surrogateescape"))
@@ -165,22 +166,63 @@ def gone(alive: int) -> bool:
     return bool(poll.poll(0))
 
 
-def attend(container: int, told: int, life: int) -> int:
+def machine(name: str) -> str:
+    """What nspawn and `machinectl list` call it."""
+    return name.replace(NAME, "claude-sandbox-")
+
+
+def registered(root: Root, container: int, name: str) -> Registration | None:
+    """Tell systemd-machined of a container that runs; None where there is none to be told."""
+    if not root.machined:
+        return None
+    if not limited.scoped(container, name):
+        note(f"{UNSEEN}: systemd made no scope for it")  # its machine would be all of our caller's session
+        return None
+    try:
+        return Registration(root.bus, machine(name), container)
+    except OSError:
+        return None  # it has ended
+
+
+def note(text: str) -> None:
+    """What is no failure, and to be said at the end."""
+    os.write(2, f"{NOTE}{text}\n".encode("utf-8", "surrogateescape"))
+
+
+def attend(container: int, told: int, life: int, register: Callable[[], Registration | None]) -> int:
     """Wait for the container's end, or bring it about when `life` ends; give the agent's exit status.
 
-    nspawn's own says less: it takes 133 for a wish to boot again. bwrap writes it to `told`, as JSON.
+    nspawn's own says less: it takes 133 for a wish to boot again. bwrap writes it to `told`, as JSON, and
+    before that, that it runs; then the container is registered, beside the agent's own start. An end from
+    outside (`machinectl terminate`) is a SIGTERM to all: bwrap has no time to write.
     """
     import select
 
     handle = os.pidfd_open(container)
     poll = select.poll()
-    for descriptor in (handle, life):
+    for descriptor in (handle, life, told):
         poll.register(descriptor, select.POLLIN)
-    if handle not in dict(poll.poll()):
-        os.kill(container, _signal.SIGKILL)
+    text = b""
+    asked: Registration | None = None
+    while handle not in (ready := dict(poll.poll())):
+        if life in ready:
+            os.kill(container, _signal.SIGKILL)
+            break
+        if told in ready:
+            text += os.read(told, 4096)
+            poll.unregister(told)
+            if text and (asked := register()):
+                poll.register(asked.heard, select.POLLIN)
+        elif asked:
+            poll.unregister(asked.heard)
+            if why := asked.settle():
+                note(why)
+    if asked:
+        asked.close()
     _, ended = os.waitpid(container, 0)
     code = os.waitstatus_to_exitcode(ended)
-    return exit_code(drained(told), 128 - code if code < 0 else code)
+    text += drained(told)
+    return exit_code(text, 128 - code if code < 0 else 128 + _signal.SIGTERM if text else code)
 
 
 def drained(descriptor: int) -> bytes:

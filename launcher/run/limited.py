@@ -15,15 +15,22 @@ from launcher.run.spawn import spawn
 CONTROLLERS = ("memory", "pids", "cpu")
 UNKEPT = "a limit cannot be kept (--without limits goes without)"
 PERIOD = 100_000  # microseconds, the kernel's default
-PATIENCE_S = 5.0
+PATIENCE_S = 25.0  # as long as busctl waits for an answer
 MANAGER = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
 
 
 def place(process: int, limits: Limits, name: str, bus: str) -> None:
-    """Have a process, and all that it starts, bounded. Raises OSError when a limit cannot be kept."""
-    scoped = limits.kept("scope")
-    if scoped != Limits():
-        _scope(process, scope_call(bus, f"{name}.scope", process, scoped), f"{name}.scope")
+    """Have a process, and all that it starts, bounded. Raises OSError when a limit cannot be kept.
+
+    With `bus` it gets a scope in any case: the unit of its machine (run/machined.py).
+    """
+    bounds = limits.kept("scope")
+    if bus:
+        try:
+            _scope(process, scope_call(bus, f"{name}.scope", process, bounds), name)
+        except OSError:
+            if bounds != Limits():
+                raise
     for controller, files in files_of(limits.kept("cgroup"), first=_first()).items():
         _write(controller, files, process, name)
 
@@ -32,6 +39,7 @@ def scope_call(bus: str, unit: str, process: int, limits: Limits) -> tuple[str, 
     """busctl(1), for systemd's StartTransientUnit (org.freedesktop.systemd1(5))."""
     properties = [
         ("Description", "s", "claude-sandbox"),
+        ("Slice", "s", "machine.slice"),
         ("PIDs", "au", "1", str(process)),
         ("Delegate", "b", "true"),  # nspawn makes groups below it
         ("CollectMode", "s", "inactive-or-failed"),
@@ -122,18 +130,30 @@ def _put(path: str, value: str) -> None:
         os.close(descriptor)
 
 
-def _scope(process: int, call: tuple[str, ...], unit: str) -> None:
+def scoped(process: int, name: str) -> bool:
+    """Whether systemd has moved the process to the scope of that name: in version 1 it does so for one
+    controller after another (cgroups(7), /proc/PID/cgroup).
+    """
+    with open(f"/proc/{process}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+        return in_scope(file.read(), name)
+
+
+def in_scope(groups: str, name: str) -> bool:
+    """The same of what /proc/PID/cgroup says: lines "NUMBER:CONTROLLERS:PATH", of version 2 one line."""
+    lines = [line.split(":", 2) for line in groups.splitlines()]
+    first = [path for _, names, path in lines if {"name=systemd", *CONTROLLERS} & set(names.split(","))]
+    return all(f"/{name}.scope" in path for path in first or [path for _, _, path in lines])
+
+
+def _scope(process: int, call: tuple[str, ...], name: str) -> None:
     """Ask systemd, and wait until it has moved the process: its answer says no more than that it will."""
     nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     child = spawn(call, {}, stdio=(nothing, nothing, 2))
     os.close(nothing)
     _, ended = os.waitpid(child, 0)
     end = time.monotonic() + PATIENCE_S
-    while ended == 0:
-        with open(f"/proc/{process}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
-            if f"/{unit}" in file.read():
-                return
-        if time.monotonic() > end:
-            break
+    while ended == 0 and time.monotonic() < end:
+        if scoped(process, name):
+            return
         time.sleep(0.001)
-    raise OSError(110, f"{UNKEPT}: systemd made no {unit}")
+    raise OSError(110, f"{UNKEPT}: systemd made no {name}.scope")

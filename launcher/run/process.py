@@ -17,6 +17,7 @@ else:
 
 
 NAME = "claude-nspawn."  # the launcher's number follows: by it who sweeps sees whether that lives
+NOTE = "keeper: "  # so begins a line on a keeper's stderr that is no failure; it is said at the end
 
 
 class Process:

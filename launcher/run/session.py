@@ -8,7 +8,7 @@ import time
 from launcher.errors import SandboxError
 from launcher.run.console import Console
 from launcher.run.inner import CONTROL, ENVIRONMENT, STDERR, TERMINAL
-from launcher.run.process import start
+from launcher.run.process import NOTE, start
 from launcher.run.signals import FATAL, FORWARDED, Interrupted, Signals
 from launcher.run.spawn import become_subreaper, parent_of, secure_stdio
 from launcher.run.unwind import Unwind
@@ -28,9 +28,15 @@ DRAIN = 0.2  # seconds without a byte after which output of a finished sandbox i
 UNWIND = 2.0  # seconds for a killed sandbox to be gone
 
 
-def run(launch: Launch, *, on_ready: Callable[[], None], on_built: Callable[[], None] | None = None) -> int:
+def run(
+    launch: Launch,
+    *,
+    on_ready: Callable[[], None],
+    on_built: Callable[[], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> int:
     """Start the sandbox, call `on_ready` while it is being built, `on_built` once it is and before the agent
-    runs; give the agent's exit status.
+    runs; give the agent's exit status. `on_note` is called with each line that is to be said at the end.
 
     Whatever happens, no process, directory or changed terminal is left. SandboxError: the backend's program
     or a helper ended before the sandbox was built.
@@ -51,7 +57,11 @@ def run(launch: Launch, *, on_ready: Callable[[], None], on_built: Callable[[], 
             launch = proxies.placed(launch)
         session = Session(launch, signals)
         unwind.push(session.close)
-        return session.attend(on_ready, built)
+        status = session.attend(on_ready, built)
+        if on_note:
+            for note in session.notes():
+                on_note(note)
+        return status
     except Interrupted as interrupted:
         return 128 + interrupted.number
     finally:
@@ -131,6 +141,12 @@ class Session:
         while self.console.pending() and self._turn(DRAIN):
             pass
         return self.status
+
+    def notes(self) -> tuple[str, ...]:
+        """What a keeper had to say that was no failure."""
+        self._read_all()
+        lines = self._log.decode("utf-8", "replace").splitlines()
+        return tuple(line.removeprefix(NOTE) for line in lines if line.startswith(NOTE))
 
     def close(self) -> None:
         """End what still runs, and wait until it is gone: the processes of the sandbox first, then

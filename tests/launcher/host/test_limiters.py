@@ -37,6 +37,38 @@ def test_a_users_systemd_has_what_it_was_given(tmp_path: Path, monkeypatch: pyte
     assert limiters.limiters(7, {}, "6.1").user == frozenset()
 
 
+def test_the_systems_systemd_is_asked_by_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = {"busctl": "/x"}
+    monkeypatch.setattr(limiters, "BUS", f"{tmp_path}/bus")
+    assert limiters.limiters(7, programs, "6.1").system == frozenset()
+
+    (tmp_path / "bus").touch()
+
+    assert limiters.limiters(7, programs, "6.1").system == {"memory", "pids", "cpu"}
+    assert limiters.limiters(7, {}, "6.1").system == frozenset()
+
+
+def test_machined_is_there_when_the_bus_could_start_it_and_it_is_not_masked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limiters, "BUS", f"{tmp_path}/bus")
+    monkeypatch.setattr(limiters, "MACHINED", (f"{tmp_path}/service",))
+    monkeypatch.setattr(limiters, "MASKS", (f"{tmp_path}/mask",))
+
+    def there() -> bool:
+        return limiters.limiters(7, {"busctl": "/x"}, "6.1").machined
+
+    (tmp_path / "service").touch()
+    assert not there()
+    (tmp_path / "bus").touch()
+    assert there()
+    (tmp_path / "mask").symlink_to("/dev/null")
+    assert not there()
+    (tmp_path / "mask").unlink()
+    (tmp_path / "service").unlink()
+    assert not there()
+
+
 def test_version_2_offers_what_our_group_hands_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, content in (("cgroup.procs", ""), ("cgroup.controllers", "memory pids io")):
         (tmp_path / name).write_text(content)

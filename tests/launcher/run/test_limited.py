@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from launcher.plan.model import Limits
 from launcher.run.cgroup import orphans
-from launcher.run.limited import files_of, scope_call
+from launcher.run.limited import files_of, in_scope, scope_call
 
 LIMITS = Limits(memory=1 << 30, tasks=64, cpus=1.5)
 
@@ -17,10 +19,30 @@ def test_the_call_for_a_scope_is_the_one_that_a_person_has_read() -> None:
 
     assert " ".join(call) == (
         "/usr/bin/busctl --system --quiet call org.freedesktop.systemd1 /org/freedesktop/systemd1"
-        " org.freedesktop.systemd1.Manager StartTransientUnit ssa(sv)a(sa(sv)) claude-nspawn.1-a.scope fail 8"
-        " Description s claude-sandbox PIDs au 1 4711 Delegate b true CollectMode s inactive-or-failed"
+        " org.freedesktop.systemd1.Manager StartTransientUnit ssa(sv)a(sa(sv)) claude-nspawn.1-a.scope fail 9"
+        " Description s claude-sandbox Slice s machine.slice PIDs au 1 4711 Delegate b true"
+        " CollectMode s inactive-or-failed"
         " MemoryMax t 1073741824 MemorySwapMax t 0 TasksMax t 64 CPUQuotaPerSecUSec t 1500000 0"
     )
+
+
+SCOPE = "/machine.slice/claude-nspawn.1-a.scope"
+
+
+@pytest.mark.parametrize(
+    ("groups", "moved"),
+    [
+        (f"0::{SCOPE}\n", True),
+        (f"0::{SCOPE}/supervisor\n", True),
+        ("0::/user.slice/session-1.scope\n", False),
+        (f"4:pids:{SCOPE}\n3:memory:{SCOPE}\n2:cpuset:/\n1:name=systemd:{SCOPE}\n0::{SCOPE}\n", True),
+        (f"4:pids:{SCOPE}\n3:cpu,cpuacct:/user.slice\n1:name=systemd:{SCOPE}\n", False),
+        (f"4:pids:/user.slice\n1:name=systemd:{SCOPE}\n0::{SCOPE}\n", False),
+    ],
+    ids=["2", "2-below", "2-not-yet", "1-and-2", "1-cpu-not-yet", "1-pids-not-yet"],
+)
+def test_a_process_is_in_its_scope_once_all_that_limits_it_is(groups: str, moved: bool) -> None:
+    assert in_scope(groups, "claude-nspawn.1-a") is moved
 
 
 def test_version_1_has_a_group_in_each_hierarchy() -> None:
