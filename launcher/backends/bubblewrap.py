@@ -73,6 +73,8 @@ def _scope(limits: Limits, host: Host) -> tuple[str, ...]:
     return (
         host.programs["systemd-run"], "--user", "--scope", "--quiet", "--collect",
         "--description=claude-sandbox",
+        # What it brings is its OOMPolicy: who takes too much memory ends alone, and not the scope with them.
+        "-p", "Delegate=yes",
         *(word for name, value in properties for word in ("-p", f"{name}={value}")),
         "--",
     )  # fmt: skip

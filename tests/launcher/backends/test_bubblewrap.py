@@ -89,7 +89,7 @@ def test_limits_with_systemd_are_a_scope_s() -> None:
 
     assert " ".join(launch.prefix) == (
         "/usr/bin/systemd-run --user --scope --quiet --collect --description=claude-sandbox"
-        " -p MemoryMax=1073741824 -p MemorySwapMax=0 -p TasksMax=64 -p CPUQuota=150% --"
+        " -p Delegate=yes -p MemoryMax=1073741824 -p MemorySwapMax=0 -p TasksMax=64 -p CPUQuota=150% --"
     )
     assert launch.processors == 0
     assert not [word for word in launch.argv if word.startswith(("u64", "d1048"))]
