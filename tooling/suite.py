@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import importlib.util
 import os
 import shlex
@@ -132,14 +133,16 @@ def _pytest(command: list[str]) -> int:
 def missing_packages() -> list[str]:
     """The packages with what fixtures start beyond what the launcher itself needs, if it is not here."""
     programs = [program for program in packages.DEBIAN if not machine.which(program)]
+    files = [pattern for pattern in packages.FILES if not glob.glob(pattern)]
     modules = [name for name in packages.PYTHON if not _system_python_has(name)]
-    if not programs and not modules:
+    lacking = [*programs, *files, *modules]
+    if not lacking:
         return []
-    say(f"  missing for the tests: {', '.join([*programs, *modules])}")
+    say(f"  missing for the tests: {', '.join(lacking)}")
     if machine.manager().name != "apt":
         say("  their packages are known by Debian's names only: install them by hand, or their tests skip")
         return []
-    return packages.debian_packages([*programs, *modules])
+    return packages.debian_packages(lacking)
 
 
 def _system_python_has(module: str) -> bool:
