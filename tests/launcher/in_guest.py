@@ -28,7 +28,7 @@ from launcher.cli import program; program("{backend}")
 # All that a sandbox has outside of itself while it runs; below /run are systemd's units, too.
 TRACES = """
 machinectl list --no-legend
-find /sys/fs/cgroup /run /tmp -name '*claude-*' -o -name 'run-*.scope' 2>/dev/null
+find /sys/fs/cgroup /run -name '*claude-*' -o -name 'run-*.scope' 2>/dev/null
 grep claude- /proc/1/mountinfo
 grep -hxE 'systemd-nspawn|bwrap|busctl|xdg-dbus-proxy' /proc/[0-9]*/comm 2>/dev/null
 """

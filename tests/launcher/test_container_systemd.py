@@ -71,11 +71,11 @@ def test_a_container_is_a_machine_while_it_runs(here: World) -> None:
     assert "Service: claude-sandbox; class container" in status
     assert group == f"0::/machine.slice/{shown['Unit']}/payload\n"
     assert (unit["TasksMax"], unit["MemoryMax"], unit["MemorySwapMax"]) == ("64", str(200 << 20), "0")
-    # The control of every other look at what is left: machine, unit, cgroup, directory, process.
+    # The control of every other look at what is left: machine, unit, cgroup, process.
     units, groups = "/run/systemd/transient", "/sys/fs/cgroup/machine.slice"
     for trace in (f"{name} ", f"{units}/{shown['Unit']}\n", f"{groups}/{shown['Unit']}\n"):
         assert trace in traces, traces
-    for trace in ("\n/tmp/claude-nspawn.", "\nsystemd-nspawn\n", "\nbwrap\n"):
+    for trace in ("\nsystemd-nspawn\n", "\nbwrap\n"):
         assert trace in traces, traces
     assert ended.status == 7
     assert here.nothing_left() == ""
@@ -156,6 +156,7 @@ def test_a_machined_that_does_not_start_is_no_failure_and_said_at_the_end(here: 
     assert here.nothing_left() == ""
 
 
+@in_one_guest  # not beside another guest: two processors are what a machine may have
 @pytest.mark.parametrize("hierarchy", HIERARCHIES)
 def test_version_1_of_cgroups_will_do(hierarchy: str) -> None:
     with world(HIERARCHIES[hierarchy]) as here:
