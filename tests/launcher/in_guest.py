@@ -29,7 +29,7 @@ from launcher.cli import program; program("{backend}")
 TRACES = """
 machinectl list --no-legend
 find /sys/fs/cgroup /run -name '*claude-*' -o -name 'run-*.scope' 2>/dev/null
-grep claude- /proc/1/mountinfo
+grep -E 'claude-(nspawn|sandbox-[0-9])' /proc/1/mountinfo
 grep -hxE 'systemd-nspawn|bwrap|busctl|xdg-dbus-proxy' /proc/[0-9]*/comm 2>/dev/null
 """
 
