@@ -26,6 +26,7 @@ CROWD = 8
 PYTHON = "/usr/bin/python3"
 BARE, RAW, OURS = "root: python3 -I -c pass", "root: raw nspawn", "root: ours"
 ONE, CROWDED = "sudo: ours", f"sudo: {CROWD} of ours at once"
+EMPTY = f"{CROWD} of python3 -I -c pass at once"
 LINKS = ("bin", "sbin", "lib", "lib64")
 
 
@@ -83,12 +84,13 @@ def main(program: str, project: str, runs: int) -> dict[str, list[float]]:
 
 
 def through_sudo(program: str, project: str, runs: int, environment: Mapping[str, str]) -> dict[str, Times]:
-    """One start as users have it, and CROWD together, in turns."""
-    argv = ours(program, project)
+    """One start as users have it, and CROWD together, in turns; and as many Pythons that do nothing."""
+    argv, empty = ours(program, project), [PYTHON, "-I", "-c", "pass"]
     return in_turns(
         {
             ONE: lambda: start_to_end_ms(argv, environment),
             CROWDED: lambda: crowd_ms(argv, environment, count=CROWD),
+            EMPTY: lambda: crowd_ms(empty, environment, count=CROWD),
         },
         rounds=runs,
     )
