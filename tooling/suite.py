@@ -58,7 +58,7 @@ class Options:
 
 
 def run(options: Options) -> int:
-    """pytest's exit status, the worse of the two when the tests that need root ran apart.
+    """pytest's exit status, the worst of them: tests that need root, or a machine of their own, run apart.
 
     Raises UserError for a backend that is not there, HostError when something cannot be installed.
     """
@@ -75,7 +75,7 @@ def run(options: Options) -> int:
     prepare_all(columns, yes=options.yes, retry=again)
     if options.narrow:
         return conformance(options)
-    return max(run_as_root(options), unit_tests(options), conformance(options))
+    return max(run_as_root(options), run_alone(options), unit_tests(options), conformance(options))
 
 
 def prepare_all(columns: Sequence[backends.Backend], *, yes: bool, retry: str) -> None:
@@ -88,8 +88,14 @@ def prepare_all(columns: Sequence[backends.Backend], *, yes: bool, retry: str) -
 
 
 def unit_tests(options: Options) -> int:
-    """Everything below tests/ that an ordinary user can run."""
-    return _pytest([*_parallel(options), "tests", "-m", "not as_root", *_common(options)])
+    """Everything below tests/ that an ordinary user can run beside the rest."""
+    return _pytest([*_parallel(options), "tests", "-m", "not as_root and not alone", *_common(options)])
+
+
+def run_alone(options: Options) -> int:
+    """The tests marked `alone`, one after the other."""
+    status = _pytest([sys.executable, "-m", "pytest", "tests", "-m", "alone", *_common(options)])
+    return 0 if status == NO_TESTS else status
 
 
 def conformance(options: Options) -> int:

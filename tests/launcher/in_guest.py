@@ -129,10 +129,10 @@ def properties(guest: Guest, asked: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in guest.output(asked).splitlines() if "=" in line)
 
 
-def part_of(guest: Guest, machine: str, part: str) -> int:
-    """The process of a container that is its leader, nspawn, keeper, launcher or sudo: each the child of the
-    next.
+def part_of(machine: str, part: str) -> str:
+    """For a shell in the guest: has as $pid the process of a container that is its leader, nspawn, keeper,
+    launcher or sudo. Each is the child of the next.
     """
     steps = ("leader", "nspawn", "keeper", "launcher", "sudo").index(part)
     up = "read -r _ _ _ pid _ </proc/$pid/stat;" * steps
-    return int(guest.output(f"pid=$(machinectl show -p Leader --value {machine}); {up} echo $pid"))
+    return f"pid=$(machinectl show -p Leader --value {machine}); {up}"

@@ -1,4 +1,4 @@
-"""Where systemd is process 1, a container is a machine and a scope of its; in each hierarchy of cgroups."""
+"""Where systemd is process 1, a container is a machine and a scope of its. One guest for all tests."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import pytest
 
 from tests.launcher.in_guest import World, command, hold, machine_of, part_of, properties, world
 
-pytestmark = pytest.mark.timeout(900)  # without KVM, beside other tests
-in_one_guest = pytest.mark.xdist_group("systemd-guest")
-
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(600)]  # without KVM
 TASKS, MOST = 40, 80
 MEMORY_MIB, HOG_MIB = 100, 250
 BOMB = f"""
@@ -39,10 +37,6 @@ python3 -I bomb >bombed
 python3 -Ic 'b"x" * ({HOG_MIB} << 20)' 2>/dev/null
 echo $? >hogged
 """
-HIERARCHIES = {
-    "hybrid": "systemd.unified_cgroup_hierarchy=0",
-    "legacy": "systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=1",
-}
 UNITS = "/run/systemd/system"
 MACHINED, BY_THE_BUS = f"{UNITS}/systemd-machined.service", f"{UNITS}/dbus-org.freedesktop.machine1.service"
 
@@ -53,7 +47,6 @@ def here() -> Iterator[World]:
         yield made
 
 
-@in_one_guest
 def test_a_container_is_a_machine_while_it_runs(here: World) -> None:
     held = hold(here.guest, "container", "--max-tasks", "64", "--max-memory", "200M")
 
@@ -62,7 +55,7 @@ def test_a_container_is_a_machine_while_it_runs(here: World) -> None:
     status = here.guest.output(f"machinectl status --no-pager {name}")
     unit = properties(here.guest, f"systemctl show {shown['Unit']}")
     group = here.guest.output(f"cat /proc/{shown['Leader']}/cgroup")
-    launcher = part_of(here.guest, name, "launcher")
+    launcher = here.guest.output(f"{part_of(name, 'launcher')} echo $pid").strip()
     traces = here.traces()
     ended = held.released()
 
@@ -81,32 +74,33 @@ def test_a_container_is_a_machine_while_it_runs(here: World) -> None:
     assert here.nothing_left() == ""
 
 
-@in_one_guest
 def test_terminated_by_machinectl_it_ends_as_by_a_sigterm(here: World) -> None:
-    held = hold(here.guest, "container", "--quiet", prefix="sudo")
+    held = hold(here.guest, "container", "--quiet", "--without", "limits", prefix="sudo")
 
-    here.guest.output(f"sudo machinectl terminate {machine_of(here.guest)}")
+    name = machine_of(here.guest)
+    unit = properties(here.guest, f"machinectl show {name}")["Unit"]
+    shown = properties(here.guest, f"systemctl show -p TasksMax,MemoryMax {unit}")
+    here.guest.output(f"sudo machinectl terminate {name}")
     ended = held.ended()
 
+    assert shown == {"TasksMax": "infinity", "MemoryMax": "infinity"}
     assert (ended.status, ended.out, ended.err) == (143, "", "")
     assert here.nothing_left() == ""
 
 
-@in_one_guest
 def test_nothing_is_left_whatever_is_killed(here: World) -> None:
     for victim in ("nspawn", "keeper", "launcher", "sudo"):
         held = hold(here.guest, "container")
         name = machine_of(here.guest)
 
-        here.guest.output(f"sudo kill -KILL {part_of(here.guest, name, victim)}")
+        here.guest.output(f"{part_of(name, victim)} sudo kill -KILL $pid")
         ended = held.ended()
-        here.guest.output(f"while machinectl show {name} >/dev/null 2>&1; do sleep 0.1; done")
+        here.guest.output(f"while [ -e /run/systemd/machines/{name} ]; do sleep 0.1; done")
 
         assert ended.status in (137, -9), (victim, ended)
     assert here.nothing_left() == ""
 
 
-@in_one_guest
 @pytest.mark.parametrize("backend", ["container", "bubblewrap"])
 def test_what_runs_out_runs_out_inside(here: World, backend: str) -> None:
     """By a scope of the system's manager, or of the user's. Who takes too much ends, and all others go on."""
@@ -128,7 +122,6 @@ def test_what_runs_out_runs_out_inside(here: World, backend: str) -> None:
     assert here.nothing_left() == ""
 
 
-@in_one_guest
 def test_the_attacks_are_nothing_to_who_has_no_limit(here: World) -> None:
     """The control: on the guest itself."""
     bomb, hog = here.guest.output(f"cd $(mktemp -d); {ATTACK} cat bombed hogged").splitlines()
@@ -136,7 +129,6 @@ def test_the_attacks_are_nothing_to_who_has_no_limit(here: World) -> None:
     assert (json.loads(bomb), hog) == ({"started": MOST, "errno": 0}, "0")
 
 
-@in_one_guest
 def test_a_machined_that_does_not_start_is_no_failure_and_said_at_the_end(here: World) -> None:
     """One that is masked, too (systemctl(1), mask), is not even asked."""
     here.guest.output(f"sudo sh -c 'ln -s /dev/null {BY_THE_BUS}; systemctl stop systemd-machined'")
@@ -154,20 +146,3 @@ def test_a_machined_that_does_not_start_is_no_failure_and_said_at_the_end(here: 
     _banner, note = missed.err.splitlines()
     assert note.startswith("claude-sandbox: machinectl does not show this container: "), missed
     assert here.nothing_left() == ""
-
-
-@in_one_guest  # not beside another guest: two processors are what a machine may have
-@pytest.mark.parametrize("hierarchy", HIERARCHIES)
-def test_version_1_of_cgroups_will_do(hierarchy: str) -> None:
-    with world(HIERARCHIES[hierarchy]) as here:
-        mounted = here.guest.output("stat -fc %T /sys/fs/cgroup /sys/fs/cgroup/unified 2>/dev/null || true")
-        made = f"echo made >{here.shared}/made"
-        held = hold(here.guest, "container", "--max-tasks", "64", "--share", f"{here.shared}:rw", first=made)
-        unit = properties(here.guest, f"machinectl show {machine_of(here.guest)}")["Unit"]
-        most = here.guest.output(f"cat /sys/fs/cgroup/pids/machine.slice/{unit}/pids.max")
-        ended = held.released()
-
-        assert mounted.split() == (["tmpfs", "cgroup2fs"] if hierarchy == "hybrid" else ["tmpfs"])
-        assert (ended.status, most) == (7, "64\n")
-        assert (here.project / "made").read_text() == "made\n"
-        assert here.nothing_left() == ""
