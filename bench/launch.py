@@ -163,8 +163,9 @@ def measure(where: Desk, others: peers.Peers, *, runs: int) -> Report:
 
 
 def crowds_limit(times: dict[str, timing.Times]) -> float:
-    """3 where there are processors enough; else a tenth more than the crowd of Pythons takes of one: where each
-    start has work for a processor all the time, c of them cannot have n done in less than n/c times one.
+    """3 where there are processors enough; else a tenth more than a crowd of Pythons takes over one.
+
+    Where a start has work for a processor all the time, c of them cannot do n in less than n/c times one.
     """
     return max(3, 1.1 * times[container.EMPTY].median_ms / times["python3 -I -c pass"].median_ms)
 

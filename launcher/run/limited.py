@@ -14,6 +14,7 @@ from launcher.run.spawn import spawn
 
 CONTROLLERS = ("memory", "pids", "cpu")
 UNKEPT = "a limit cannot be kept (--without limits goes without)"
+UNBOUNDED = 2**64 - 1  # systemd's "infinity"
 PERIOD = 100_000  # microseconds, the kernel's default
 PATIENCE_S = 25.0  # as long as busctl waits for an answer
 MANAGER = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
@@ -46,8 +47,8 @@ def scope_call(bus: str, unit: str, process: int, limits: Limits) -> tuple[str, 
     ]
     if limits.memory:
         properties += [("MemoryMax", "t", str(limits.memory)), ("MemorySwapMax", "t", "0")]
-    if limits.tasks:
-        properties.append(("TasksMax", "t", str(limits.tasks)))
+    # Said even without a limit, for the manager's default would be one.
+    properties.append(("TasksMax", "t", str(limits.tasks or UNBOUNDED)))
     if limits.cpus:
         properties.append(("CPUQuotaPerSecUSec", "t", str(round(limits.cpus * 1_000_000))))
     words = [word for one in properties for word in one]

@@ -1,4 +1,4 @@
-"""Where systemd is process 1 with cgroups of version 1, or of both. Of version 2: test_container_systemd.py."""
+"""Where systemd is process 1 with cgroups of version 1, or of both (2: test_container_systemd.py)."""
 
 from __future__ import annotations
 
