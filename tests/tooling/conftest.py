@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.kernels import fetched
+
+__all__ = ("Desk", "desk", "fetched")
+
 ROOT = Path(__file__).parent.parent.parent
 
 LAUNCHER = """\

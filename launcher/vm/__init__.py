@@ -1,0 +1,1 @@
+"""Parts of a QEMU virtual machine: a kernel and its modules, the initramfs, the accelerator."""
