@@ -6,7 +6,7 @@ import io
 import os
 import sys
 
-from launcher.errors import HostError, LauncherError
+from launcher.errors import HostError, LauncherError, SandboxError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def main(argv: list[str], backend: str) -> int:
     try:
         return _main(argv[1:], backend, name)
     except LauncherError as error:
-        say(f"{name}: {error.what}", f"  {error.hint}")
+        quoted = error.quoted if isinstance(error, SandboxError) else ()
+        say(*quoted, f"{name}: {error.what}", f"  {error.hint}")
         return error.status
     except BrokenPipeError:
         return 141  # 128 + SIGPIPE, as a program that `| head` ends
@@ -77,6 +78,10 @@ def _with_host(request: Request) -> int:
     from launcher.host.probe import probe
 
     host = probe(given(os.environ), writable=project.writable(request))
+    if request.backend == "vm":
+        from launcher.vm.look import look
+
+        host = look(request.machine, host)
     if request.action == "check":
         return _check(request, host)
     context = launch.context(request, host)
@@ -105,7 +110,7 @@ def _check(request: Request, host: Host) -> int:
     """Print what is missing. Status 0 when nothing that is required is."""
     from launcher.missing import report
 
-    found = report(host, request.backend, shell=request.shell)
+    found = report(host, request.backend, shell=request.shell, network=request.network)
     if host.bwrap and request.backend == "bubblewrap" and not any(m.program == "bwrap" for m in found):
         found = [*_unbuildable(host.bwrap, host.environ), *found]
     if request.json:

@@ -36,13 +36,21 @@ class SandboxError(LauncherError):
     """The sandbox was started and failed before the agent ran; the hint carries the line that replays it.
 
     `argv` as rendered, the exit status with which it `ended` (128 + signal), and the end of what it wrote to
-    stderr as `log`.
+    stderr as `log`; `quoted`: lines of it that are to be seen above the error.
     """
 
     def __init__(
-        self, what: str, hint: str, *, argv: tuple[str, ...] = (), ended: int = 0, log: str = ""
+        self,
+        what: str,
+        hint: str,
+        *,
+        argv: tuple[str, ...] = (),
+        ended: int = 0,
+        log: str = "",
+        quoted: tuple[str, ...] = (),
     ) -> None:
         super().__init__(what, hint)
         self.argv = argv
         self.ended = ended
         self.log = log
+        self.quoted = quoted

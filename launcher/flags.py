@@ -6,9 +6,11 @@ Flags stand before PROJECT; everything after PROJECT belongs to the agent, untou
 
 from __future__ import annotations
 
+import os
+
 from launcher.errors import UserError
 from launcher.record import Record
-from launcher.request import Request, Share
+from launcher.request import Machine, Request, Share
 from launcher.spec.table import ROWS
 from launcher.untrusted import printable
 
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 LEAST_MEMORY, LEAST_TASKS = 32 << 20, 16  # below these nothing starts
+LONGEST_SOCKET = 107  # unix(7), sun_path without its NUL
+# The VM's: flag, its field, least and most.
+NUMBERS = (("--memory", "memory_mib", 128, 1 << 22), ("--cores", "cores", 1, 255))
 MOST_TASKS = 1 << 22  # the kernel's own limit, PID_MAX_LIMIT
 OWN = ("HOME", "XDG_RUNTIME_DIR", "CLAUDE_SANDBOX")  # true inside in one value only
 
@@ -69,6 +74,20 @@ FLAGS = (
     Flag(
         name="--user", metavar="NAME", help="for root: whose sandbox it is, without sudo", backend="container"
     ),
+    Flag(name="--memory", metavar="MIB", help="the guest's memory; 4096 unless said", backend="vm"),
+    Flag(name="--cores", metavar="N", help="its processors; 4 unless said, 1 without KVM", backend="vm"),
+    Flag(
+        name="--display", metavar="auto|window|none", help="a window for the browser's screen", backend="vm"
+    ),
+    Flag(name="--accel", metavar="auto|kvm|tcg", help="who executes the guest's code", backend="vm"),
+    Flag(name="--kernel", metavar="PATH", help="the guest's kernel, a bzImage or vmlinux", backend="vm"),
+    Flag(name="--qmp-socket", metavar="PATH", help="one more socket for QMP, at PATH", backend="vm"),
+    Flag(name="--console", metavar="virtio|ttyS0", help="the line that the agent has", backend="vm"),
+    Flag(
+        name="--filter-escapes",
+        metavar="",
+        help="no output that makes your terminal answer or write (OSC 52, DECRQSS, …)",
+    ),
     Flag(name="--quiet", metavar="", help="no banner"),
     Flag(name="--completion", metavar="SHELL", help="print the completion script for bash, zsh or fish"),
     Flag(name="--version", metavar="", help="print the version"),
@@ -108,6 +127,7 @@ def parse(arguments: list[str], *, backend: str, program: str) -> Request:
         network="--no-network" not in names,
         protect="--protect" in names,
         quiet="--quiet" in names,
+        filtered="--filter-escapes" in names,
         without=without,
         also=frozenset(_row(v, "--with", lambda row: not ROWS[row][3]) for n, v in options if n == "--with")
         | ({"gh-token"} if "--gh-token" in names else set()),
@@ -116,6 +136,7 @@ def parse(arguments: list[str], *, backend: str, program: str) -> Request:
         action=action,
         json=json,
         user=dict(options).get("--user", ""),
+        machine=_machine(dict(options)),
         **_limits(dict(options), without),
     )
 
@@ -245,6 +266,46 @@ def _cpus(value: str) -> float:
     if float(value) < 0.01:
         raise UserError(f"--cpus {shown} is too little to start anything", "write 0.01 or more")
     return float(value)
+
+
+def _machine(options: dict[str, str]) -> Machine:
+    """The VM's own flags."""
+    found: dict[str, Any] = {}
+    for name, field, least, most in NUMBERS:
+        if name in options:
+            value = options[name]
+            if not _plain(value) or len(value) > 9 or not least <= int(value) <= most:
+                shown = printable(value) or "''"
+                raise UserError(f"{name} {shown} cannot be", f"write a number from {least} to {most}")
+            found[field] = int(value)
+    for flag in known("vm"):
+        if flag.backend == "vm" and "|" in flag.metavar and flag.name in options:
+            words, value = flag.metavar.split("|"), options[flag.name]
+            if value not in words:
+                near = _nearest(value, words, f"write one of: {', '.join(words)}")
+                raise UserError(f"{flag.name} {printable(value)}: there is no such one", near)
+            found[flag.name[2:]] = value
+    for name, field in (("--kernel", "kernel"), ("--qmp-socket", "qmp_socket")):
+        if name in options:
+            if not options[name]:
+                raise UserError(f"{name} is empty", f"write {name} PATH")
+            found[field] = os.path.abspath(options[name])
+    if "qmp_socket" in found:
+        _socket(found["qmp_socket"])
+    return Machine(**found)
+
+
+def _socket(path: str) -> None:
+    """A place for a socket: QEMU removes what is there before it makes one."""
+    shown = f"--qmp-socket {printable(path)}"
+    if len(os.fsencode(path)) > LONGEST_SOCKET:
+        raise UserError(
+            f"{shown} has more than {LONGEST_SOCKET} bytes, too many for a socket", "take a shorter path"
+        )
+    if not os.path.isdir(os.path.dirname(path)):
+        raise UserError(f"{shown}: there is no such directory", "make it first")
+    if os.path.lexists(path):
+        raise UserError(f"{shown} is there already", "take another name, or remove it")
 
 
 def _plain(text: str) -> bool:

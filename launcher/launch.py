@@ -68,7 +68,7 @@ def execute(context: Context, plan: Plan, say: Say, *, at_end: Say | None = None
 
     host = context.host
     tty = any(os.isatty(number) for number in (0, 1, 2))
-    lacking = missing.report(host, plan.backend, shell=context.request.shell)
+    lacking = missing.report(host, plan.backend, shell=context.request.shell, network=plan.network)
     if lacking and lacking[0].required:
         raise HostError(f"{lacking[0].what} is missing: {lacking[0].why}", lacking[0].fix)
     prepare.prepare(context, plan)
@@ -85,6 +85,8 @@ def execute(context: Context, plan: Plan, say: Say, *, at_end: Say | None = None
             # Not before: a start that fails says two lines, the error.
             on_built=lambda: told(context, say(*said, *earlier)),
             on_note=noted.append,
+            quiet=context.request.quiet,
+            filtered=context.request.filtered,
         )
         (at_end or say)(*(f"claude-sandbox: {note}" for note in noted))
         return status
@@ -125,10 +127,14 @@ def told(context: Context, heard: bool | None) -> None:
 
 def banner(plan: Plan, home: str) -> str:
     """One line: what is on."""
-    network = "shared" if plan.network else "off"
+    network = ("NAT" if plan.machine else "shared") if plan.network else "off"
+    kind = plan.backend
+    if plan.machine and plan.machine.accel == "tcg":
+        kind = f"{kind} without KVM, several times slower"
+        kind += ", on one processor (--cores N: more, and a slower start)" if plan.machine.cores == 1 else ""
     where = "~" + plan.project[len(home) :] if plan.project.startswith(home + "/") else plan.project
     bounds = f" · {short(plan.limits)}" if plan.limits.by else ""
-    return f"claude-sandbox: {plan.backend} · network {network}{bounds} · {printable(where)}"
+    return f"claude-sandbox: {kind} · network {network}{bounds} · {printable(where)}"
 
 
 def _not_from_inside(host: Host, writable: tuple[str, ...]) -> None:

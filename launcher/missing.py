@@ -6,13 +6,14 @@ import os
 
 from launcher.filters import FILTERS
 from launcher.host.agent import installed
+from launcher.plan.vm import INSTALL_XORG
 from launcher.record import Record
 from launcher.spec.table import PACKAGES
 from launcher.untrusted import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from launcher.host.model import Host
+    from launcher.host.model import Host, Hypervisor
 
 # Package manager of the spec → its program and how it installs.
 INSTALL = {
@@ -57,14 +58,17 @@ class Missing(Record):
         return {name: getattr(self, name) for name in shown}
 
 
-def report(host: Host, backend: str, *, shell: bool = False) -> list[Missing]:
-    """Everything that is missing, what is required first. `shell`: no agent is needed."""
-    found = _bubblewrap(host)
+def report(host: Host, backend: str, *, shell: bool = False, network: bool = True) -> list[Missing]:
+    """Everything that is missing, what is required first. `shell`: no agent is needed; nor passt without
+    `network`.
+    """
+    found = [*_bubblewrap(host, backend), *(_guest(host.hypervisor) if backend == "vm" else ())]
     for program, needed_for, required, _, only in PACKAGES:
         if only in ("", backend) and program not in host.programs and program not in ("bwrap", "npm"):
-            found.append(
-                Missing(what=program, program=program, why=f"it is for {needed_for}", required=required)
-            )
+            one = Missing(what=program, program=program, why=f"it is for {needed_for}", required=required)
+            if program == "passt" and network:
+                one = one.replace(required=True, otherwise="or without a network: --no-network")
+            found.append(one)
     if host.agent is None and not shell:
         why = "there is no claude on PATH (--shell works without)"
         # Not -g, which takes root where npm is the distribution's; the launcher looks there, too.
@@ -79,7 +83,27 @@ def _quoted(path: str) -> str:
     return printable(quote(path))
 
 
-def _bubblewrap(host: Host) -> list[Missing]:
+def _guest(hypervisor: Hypervisor) -> list[Missing]:
+    """What a VM takes beside programs."""
+    found = []
+    if hypervisor.no_kernel:
+        why, mend = hypervisor.no_kernel
+        what = "a kernel for the VM"
+        found.append(Missing(what=what, program="kernel", why=why, required=True, mend=mend))
+    if not hypervisor.xorg:
+        why = "it is for the screen of rows x11 and chromium"
+        what = "Xorg with its evdev driver"
+        found.append(Missing(what=what, program="", why=why, required=False, mend=INSTALL_XORG))
+    for what in hypervisor.lacks:
+        why = "its userland is this machine's own /usr"
+        mend = "install it there, with your package manager"
+        found.append(Missing(what=what, program="", why=why, required=True, mend=mend))
+    return found
+
+
+def _bubblewrap(host: Host, backend: str) -> list[Missing]:
+    if backend == "vm":  # it runs in the guest, from the path that is looked for there
+        return []
     if (host.machine, False) not in FILTERS:
         why = f"there is none for {host.machine}"
         mend = "use a backend with a kernel of its own"

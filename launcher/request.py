@@ -13,6 +13,18 @@ class Share(Record):
     link: str = ""
 
 
+class Machine(Record):
+    """The VM's own flags. 0 and "" where nothing was asked for."""
+
+    memory_mib: int = 0
+    cores: int = 0
+    display: str = "auto"  # auto, window, none
+    accel: str = "auto"  # auto, kvm, tcg
+    kernel: str = ""
+    qmp_socket: str = ""
+    console: str = "virtio"  # virtio, ttyS0
+
+
 class Request(Record):
     """The command line, parsed. `project` is as typed until project.check() has resolved it."""
 
@@ -24,6 +36,7 @@ class Request(Record):
     network: bool = True
     protect: bool = False
     quiet: bool = False
+    filtered: bool = False  # --filter-escapes
     without: frozenset[str] = frozenset()
     also: frozenset[str] = frozenset()  # --with ROW; `with` is a keyword
     env: tuple[str, ...] = ()
@@ -36,6 +49,7 @@ class Request(Record):
     memory_share: int = 0  # the same in hundredths of the machine's
     max_tasks: int = 0
     cpus: float = 0.0
+    machine: Machine = Machine()  # of the VM
 
     @property
     def variants(self) -> tuple[str, ...]:

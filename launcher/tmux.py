@@ -8,6 +8,8 @@ inside would, too.
                               │  and the agent
                               └─ a sandbox with the client, a terminal, and the project read-only for the
                                  socket's sake; the next `--tmux P` starts only this
+
+Two virtual machines share no socket. There both are in one sandbox, and the session ends with its terminal.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import os
 
 from launcher import launch
+from launcher.backends import of
 from launcher.errors import HostError, UserError
 from launcher.holder import Holder
 from launcher.missing import Missing
@@ -22,7 +25,7 @@ from launcher.plan import places
 from launcher.plan.model import Mount
 from launcher.request import Request
 from launcher.spec.table import ROWS
-from launcher.tmux_files import ATTACH, LEADER, NOT_THERE, RUNS, SERVE, make_directory
+from launcher.tmux_files import ATTACH, LEADER, NOT_THERE, RUNS, SERVE, TOGETHER, make_directory
 from launcher.untrusted import printable
 
 TYPE_CHECKING = False
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
 # By /project, which is short: a socket's path is at most 107 bytes (unix(7)), a project's may be longer.
 SOCKET = f"{places.PROJECT}/.tmux/socket"
+INNER_SOCKET = "/tmp/.tmux"  # in the sandbox
 CONF = f"{places.PROJECT}/.tmux/tmux.conf"
 
 # A client whose server is killed leaves the terminal as it was: the main screen, no mouse, no reports, a
@@ -46,6 +50,8 @@ def run(context: Context, say: Say) -> int:
     """
     _check(context)
     make_directory(context)
+    if not of(context.request.backend).SHARES_SOCKETS:
+        return _together(context, say)
     holder = Holder(context.subject.state)
     name = _name(context.subject.path)
     tell: Say = (lambda *_: None) if context.request.quiet else say
@@ -81,10 +87,26 @@ def _start(context: Context, holder: Holder, name: str, say: Say, tell: Say) -> 
                 say("claude-sandbox: its agent keeps the arguments that it was started with")
             return False
         plan = launch.plan(context)
-        words = (SOCKET, CONF, LEADER, _drawn(name), _window(name))
-        command = ("bash", "-p", "-c", SERVE, "claude-sandbox", *words, *plan.command)
+        command = ("bash", "-p", "-c", SERVE, "claude-sandbox", *_served(SOCKET, name), *plan.command)
         holder.start(context, plan.replace(command=command), flags, say)
         return True
+
+
+def _together(context: Context, say: Say) -> int:
+    name = _name(context.subject.path)
+    plan = launch.plan(context)
+    words = (SERVE, ATTACH, *_served(INNER_SOCKET, name))
+    note = f"sandbox:{name} ends with this terminal: nothing else reaches into a virtual machine"
+    plan = plan.replace(
+        command=("bash", "-p", "-c", TOGETHER, "claude-sandbox", *words, *plan.command),
+        notes=(*plan.notes, note),
+    )
+    return launch.execute(context, plan, say)
+
+
+def _served(socket: str, name: str) -> tuple[str, ...]:
+    """SERVE's own arguments, but for the agent's argv."""
+    return (socket, CONF, LEADER, _drawn(name), _window(name))
 
 
 def _check(context: Context) -> None:
@@ -143,11 +165,11 @@ def _flags(request: Request) -> str:
 
 def _client(context: Context, script: str, *, tty: bool) -> int:
     """Run a script of tmux clients in a sandbox for them; its status."""
-    from launcher.backends import of
     from launcher.run.session import run
 
     plan = _client_plan(context).replace(command=("bash", "-p", "-c", script, "tmux", SOCKET))
-    return run(of(plan.backend).render(plan, context.host, tty=tty), on_ready=lambda: None)
+    launched = of(plan.backend).render(plan, context.host, tty=tty)
+    return run(launched, on_ready=lambda: None, filtered=context.request.filtered)
 
 
 def _client_plan(context: Context) -> Plan:

@@ -113,6 +113,33 @@ cat <&"$_ends" >&2
 _leave "$_status"
 """
 
+# $1 SERVE, $2 ATTACH, then SERVE's own: server and client side by side, where no second sandbox reaches the
+# socket. Who detaches is attached again, for nobody else could be. What the server's side says comes when the
+# client has left the screen. It is not in the foreground of this shell, which heeds signals in `wait` alone.
+TOGETHER = r"""
+_serve=$1 _attach=$2 _socket=$3
+shift 2
+exec {_tty}<&0
+coproc _server { exec bash -p -c "$_serve" claude-sandbox "$@" 2>/tmp/.said; }
+_pid=$_server_PID _status=0
+_end() {
+  [[ -z $1 ]] || kill -TERM "$_pid" 2>/dev/null
+  wait "$_pid"
+  _status=$?
+  wait
+  cat /tmp/.said >&2
+  exit "$_status"
+}
+trap '_end now' TERM HUP INT QUIT
+read -r _ <&"${_server[0]}" || _end ""
+echo seen >&"${_server[1]}"
+while kill -0 "$_pid" 2>/dev/null; do
+  bash -p -c "$_attach" tmux "$_socket" <&"$_tty" &
+  wait "$!" || sleep 0.1
+done
+_end ""
+"""
+
 # Asked first: `attach-session` alone would start a server. -E: what the client's environment lacks stays in
 # the session's.
 ATTACH = r"""

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from launcher.plan.model import Plan
 
     class Backend(Protocol):
-        """What a backend's module has."""
+        """What a backend's module has. `SHARES_SOCKETS`: two sandboxes meet at a socket in a project."""
+
+        SHARES_SOCKETS: bool
 
         def weaker(self, _host: Host) -> tuple[str, ...]:
             """Protections of the table that this machine cannot give; each is said at start."""
@@ -26,6 +28,10 @@ def of(name: str) -> Backend:
         from launcher.backends import container
 
         return container
+    if name == "vm":
+        from launcher.backends import vm
+
+        return vm
     from launcher.backends import bubblewrap
 
     return bubblewrap

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from launcher.host.model import Host
     from launcher.plan.model import Limits, Mount, Plan
 
+SHARES_SOCKETS = True
+
 
 def weaker(host: Host) -> tuple[str, ...]:
     """Protections of the table that this bubblewrap cannot give; each is said at start."""
@@ -128,5 +130,7 @@ def _mount(mount: Mount, data: list[tuple[str, bytes]], *, shielded: bool) -> li
             return ["--dev", mount.target]
         case "proc":
             return ["--proc", mount.target]
-        case "devpts":
-            return []  # --dev brings one
+        case "devpts" | "socket":
+            return []  # --dev brings one; a socket is bound here
+        case "overlay" | "snapshot":
+            raise AssertionError(mount)  # a VM's alone

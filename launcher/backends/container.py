@@ -42,6 +42,8 @@ PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 KEPT = ("setuid", "setgid", "setpcap")  # what setpriv needs to become the user and give all of them up
 MACHINE = f"{MACHINE_ID.decode().strip()}"
 
+SHARES_SOCKETS = True
+
 
 def weaker(_host: Host) -> tuple[str, ...]:
     """Protections of the table that this machine cannot give: none."""

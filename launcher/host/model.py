@@ -80,6 +80,33 @@ class Limiters(Record):
     machined: bool = False
 
 
+class Hypervisor(Record):
+    """What there is to run a VM with: programs, a kernel, and who executes the guest's code.
+
+    `why`: why it is not KVM. `modules`: the kernel's directory of modules. `lacks`: what the guest would run
+    and is not there; `no_kernel`: why there is none, and what to do. `xorg`: the guest can have a screen,
+    with `manager`; `windows`: QEMU can show it. `online`, `interface`: see routes.py. `python`: the guest can
+    run what relays the SSH agent.
+    """
+
+    qemu: str = ""
+    busybox: str = ""
+    passt: str = ""
+    kernel: str = ""
+    release: str = ""
+    modules: str = ""
+    accel: str = "tcg"
+    why: str = ""
+    lacks: tuple[str, ...] = ()
+    no_kernel: tuple[str, str] | None = None
+    xorg: bool = False
+    manager: str = ""
+    windows: bool = False
+    online: bool = True
+    interface: str = ""
+    python: bool = True
+
+
 class Host(Record):
     """This machine and its user, as far as a Plan depends on them."""
 
@@ -97,6 +124,8 @@ class Host(Record):
     runtime: str = ""  # XDG_RUNTIME_DIR, known to be the user's own; "" when there is none
     state: str = ""  # the launcher's own state directory
     limiters: Limiters = Limiters()
+    processors: int = 1  # that we may run on
+    hypervisor: Hypervisor = Hypervisor()  # looked for by the VM alone
     notes: tuple[str, ...] = ()
 
     def offer(self, row: str) -> Offer:

@@ -56,6 +56,7 @@ def probe(environ: Mapping[str, str], *, writable: tuple[str, ...] = ()) -> Host
         runtime=runtime,
         state=_state(environ, home),
         limiters=limiters(uid, programs, machine.release),
+        processors=len(os.sched_getaffinity(0)),
         notes=(*notes, *more),
     )
 
@@ -92,6 +93,7 @@ def _offers(environ: Mapping[str, str], home: str, runtime: str, uid: int) -> di
         "nix-store": _directory("/nix/store"),
         "nix-commands": _directory("/nix/var/nix/daemon-socket" if kind_of("/nix/store") else "/nix/store"),
         "kvm": _kvm(),
+        "resolver": _resolver(),
         "chromium": _chromium(environ),
     }
 
@@ -205,6 +207,16 @@ def _kvm() -> Offer:
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return Offer(reason="/dev/kvm is not yours to open: join its group, often kvm")
     return Offer(entries=(Entry(name="/dev/kvm", kind="device", source="/dev/kvm"),), shown="/dev/kvm")
+
+
+def _resolver() -> Offer:
+    """What resolv.conf(5) says, for who has to say it another way."""
+    try:
+        with open("/etc/resolv.conf", "rb") as file:
+            content = file.read(1 << 16)
+    except OSError:
+        return Offer(reason="there is no /etc/resolv.conf")
+    return Offer(entries=(Entry(name="/etc/resolv.conf", kind="content", content=content),))
 
 
 def _directory(path: str) -> Offer:

@@ -136,18 +136,27 @@ def _bus(context: Context, row: str, target: str, variable: str, rules: tuple[st
 
 
 def chromium(context: Context) -> Granted:
-    """A wrapper before the host's browser on PATH, and the managed policy of the spec."""
+    """A browser whose own sandbox is on where there are user namespaces for it."""
+    # Without them it cannot start; this sandbox stands in for it.
+    return browser(context, () if "userns" in context.request.also else ("--no-sandbox", "--test-type"))
+
+
+def browser(context: Context, flags: tuple[str, ...], first: tuple[str, ...] = ()) -> Granted:
+    """A wrapper before the host's browser on PATH, and the managed policy of the spec.
+
+    `first`: lines of the wrapper, for sh, before those that start the browser.
+    """
     offer = context.offer("chromium")
     if not offer.entries:
         return Granted(row="chromium", granted=False, reason=offer.reason)
     entry = offer.entries[0]
-    # Without user namespaces Chromium's own sandbox cannot start; this sandbox stands in for it.
-    flags = "" if "userns" in context.request.also else " --no-sandbox --test-type"
-    script = (
-        "#!/bin/sh\n"
-        "# Never on the session bus: a running browser of the host would be asked to open the page.\n"
-        f'exec env -u DBUS_SESSION_BUS_ADDRESS "{entry.source}"{flags} "$@"\n'
+    lines = (
+        "#!/bin/sh",
+        *first,
+        "# Never on the session bus: a running browser of the host would be asked to open the page.",
+        " ".join(("exec env -u DBUS_SESSION_BUS_ADDRESS", f'"{entry.source}"', *flags, '"$@"')),
     )
+    script = "".join(f"{line}\n" for line in lines)
     names = dict.fromkeys((entry.name, "chromium"))
     mounts = [
         Mount(kind="data", target=f"{places.BIN}/{n}", content=script.encode(), perms=0o755) for n in names

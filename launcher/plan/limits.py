@@ -12,6 +12,7 @@ default: JavaScriptCore, in which Claude Code runs, and address sanitizers reser
 from __future__ import annotations
 
 from launcher.errors import HostError
+from launcher.plan import vm
 from launcher.plan.context import Context
 from launcher.plan.model import Granted, Limits
 
@@ -23,7 +24,7 @@ TASKS = 4096
 SHARE = 85  # of the machine's memory, in hundredths
 CONTROLLERS = {"memory": "memory", "tasks": "pids", "cpus": "cpu"}
 FLAGS = {"memory": "--max-memory", "tasks": "--max-tasks", "cpus": "--cpus"}
-MEANS = {"scope": "a scope of systemd's", "cgroup": "cgroup files"}
+MEANS = {"scope": "a scope of systemd's", "cgroup": "cgroup files", "guest": "the guest's own kernel"}
 RLIMITS = {"memory": "RLIMIT_DATA, for each process", "tasks": "RLIMIT_NPROC", "cpus": "affinity"}
 
 
@@ -40,6 +41,8 @@ def limits(context: Context) -> Granted:
 
 def kept(context: Context) -> Limits:
     """What bounds this sandbox. Raises HostError for a limit that was asked for and that nothing keeps."""
+    if context.request.backend == "vm":
+        return vm.limits(context)
     if "limits" in context.request.without:
         return Limits()
     wanted, asked = _wanted(context), _asked(context)
@@ -107,6 +110,8 @@ def _means(context: Context, name: str, asked: tuple[str, ...]) -> str:
 def _weaker(context: Context, found: Limits) -> list[str]:
     """What was asked for and is kept less well than a cgroup would."""
     by, asked = dict(found.by), _asked(context)
+    if context.request.backend == "vm":
+        return []
     notes = []
     if "memory" in asked and by["memory"] == "rlimit":
         notes.append(

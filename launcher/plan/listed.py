@@ -48,13 +48,16 @@ def only(row: str) -> Callable[[Context], Granted]:
 
 
 def added(context: Context, granted: Granted) -> Granted:
-    """A granted row with what the lists add to it; a variable that the row sets itself stands."""
+    """A granted row with what the lists add to it; a variable or file that the row sets itself
+    stands.
+    """
     if not granted.granted:
         return granted
-    own = {name for name, _ in granted.environment}
+    own = {name for name, _ in granted.environment} | {mount.target for mount in granted.mounts}
     extra = tuple((n, v) for n, v in variables(context, granted.row) if n not in own)
     return granted.replace(
-        mounts=granted.mounts + mounts(context, granted.row), environment=granted.environment + extra
+        mounts=granted.mounts + tuple(m for m in mounts(context, granted.row) if m.target not in own),
+        environment=granted.environment + extra,
     )
 
 

@@ -8,7 +8,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal
 
-    Kind = Literal["bind", "data", "tmpfs", "dir", "symlink", "dev", "proc", "devpts"]
+    Kind = Literal[
+        "bind", "data", "tmpfs", "dir", "symlink", "dev", "proc", "devpts", "socket", "overlay", "snapshot"
+    ]
     Mode = Literal["ro", "rw", "dev"]
 
 
@@ -21,6 +23,11 @@ class Mount(Record):
     symlink   what the link says                    -
     tmpfs, dir, dev (a minimal /dev), proc          perms
     devpts  an instance of its own
+    socket    a socket of the host's, relayed         -
+    overlay   a directory that a mount before it      rw
+              grants; what is written stays inside
+    snapshot  that of a database of Nix's, as it is   rw
+              at the start; the same
     """
 
     kind: Kind
@@ -76,6 +83,18 @@ class Limits(Record):
         return Limits(**{name: getattr(self, name) for name in names})
 
 
+class Machine(Record):
+    """A virtual machine, as QEMU is to make it; its memory and processors are in Limits, too."""
+
+    memory_mib: int
+    cores: int
+    accel: str  # "kvm" or "tcg"
+    console: str  # "virtio" or "ttyS0": the agent's line
+    screen: str = ""  # the guest's own: "window", "hidden" (QMP's screendump shows it), "" for none
+    manager: str = ""  # the window manager on it
+    qmp_socket: str = ""
+
+
 class Identity(Record):
     """Who the agent is inside: the caller's own numbers (equal inside and outside) under a name of ours."""
 
@@ -103,4 +122,5 @@ class Plan(Record):
     proxies: tuple[BusProxy, ...] = ()
     covers: tuple[tuple[str, str], ...] = ()  # (file, link): mounted on the link before all else
     limits: Limits = Limits()
+    machine: Machine | None = None
     notes: tuple[str, ...] = ()

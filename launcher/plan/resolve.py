@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from launcher.plan import agent, claude, credentials, desktop, identity, limits, listed, places, system
+from launcher.plan import agent, claude, credentials, desktop, identity, limits, listed, places, system, vm
 from launcher.plan.context import Context
 from launcher.plan.model import Granted, Identity, Mount, Plan
 from launcher.project import refused
@@ -63,7 +63,8 @@ def resolve(context: Context) -> Plan:
     Raises UserError for a share that must not be given.
     """
     request, host = context.request, context.host
-    rows = {row: _row(row, planner, context) for row, planner in PLANNERS.items()}
+    planners = {**PLANNERS, **vm.PLANNERS} if request.backend == "vm" else PLANNERS
+    rows = {row: _row(row, planner, context) for row, planner in planners.items()}
     shares = agent.shares(context, refused)
     extra = [agent.agent_mounts(context), shares]
     parts = [*rows.values()]
@@ -85,11 +86,12 @@ def resolve(context: Context) -> Plan:
         environment=tuple(environment.items()),
         command=agent.command(context),
         cwd=context.subject.path,
-        network=request.network,
+        network=rows["network"].granted,
         userns="userns" in request.also,
         proxies=tuple(p for part in parts for p in part.proxies),
         covers=tuple(c for part in parts for c in part.covers),
         limits=limits.kept(context),
+        machine=vm.machine(context) if request.backend == "vm" else None,
         notes=(*host.notes, *(p.note for p in (*parts, *extra) if p.note)),
     )
 

@@ -19,20 +19,67 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Protocol
+
+    class Line(Protocol):
+        """Where those inside have their terminal: `slave` is -1 where that is not a descriptor of ours."""
+
+        master: int
+        slave: int
+
+        def modes(self, attributes: list[Any]) -> None:
+            """Give it a terminal's attributes, as termios.tcgetattr has them."""
+
+        def size(self, winsize: bytes) -> None:
+            """Give it a window's size, as TIOCGWINSZ has it."""
+
+        def taken(self, data: bytes) -> tuple[bytes, bool]:
+            """What of bytes from inside is output, and whether they were the last."""
+
 
 CHUNK = 1 << 16
 LIMIT = 1 << 18  # bytes waiting in one direction before its source is no longer read
 
 
+class Pty:
+    """A pseudo-terminal: `slave` is for those inside, `master` for us."""
+
+    def __init__(self) -> None:
+        self.master, self.slave = os.openpty()
+
+    def modes(self, attributes: list[Any]) -> None:
+        """Give it a terminal's attributes, as termios.tcgetattr has them."""
+        import termios
+
+        termios.tcsetattr(self.master, termios.TCSANOW, attributes)
+
+    def size(self, winsize: bytes) -> None:
+        """Give it a window's size, as TIOCGWINSZ has it."""
+        import fcntl
+        import termios
+
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, winsize)
+
+    def taken(self, data: bytes) -> tuple[bytes, bool]:
+        """What of bytes from inside is output, and whether they were the last: never, of a pty's."""
+        return data, False
+
+
 class Console:
-    """The pty between the caller's terminal and the sandbox.
+    """A line (a pty, if nothing else) between the caller's terminal and the sandbox.
 
     `stdio`: what the sandbox gets as 0 to 2. `slave`: the pty's inner side, until `parted`; -1 when no
-    descriptor is a terminal (then nothing but `stdio` means anything).
+    descriptor is a terminal (then nothing but `stdio` means anything). `shown`: what of the output goes
+    to the terminal; all without it.
     """
 
-    def __init__(self, *, wanted: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        wanted: bool = True,
+        make: Callable[[], Line] = Pty,
+        shown: Callable[[bytes], bytes] | None = None,
+    ) -> None:
         terminals = [wanted and os.isatty(number) for number in range(3)]
         self.stdio = (0, 1, 2)
         self.terminal = -1
@@ -43,12 +90,14 @@ class Console:
         self.ended = True
         self._plain = True
         self._reopened = False
+        self._shown = shown
         self._to_outer = bytearray()
         self._to_inner = bytearray()
         if any(terminals):
             self.terminal = terminals.index(True)
             self._typed = terminals[0]
-            self.master, self.slave = os.openpty()
+            self._line = make()
+            self.master, self.slave = self._line.master, self._line.slave
             self.ended = False
             stdin, stdout, stderr = (self.slave if tty else n for n, tty in enumerate(terminals))
             self.stdio = (stdin, stdout, stderr)
@@ -116,8 +165,7 @@ class Console:
         import termios
 
         try:
-            size = fcntl.ioctl(self.terminal, termios.TIOCGWINSZ, bytes(8))
-            fcntl.ioctl(self.master, termios.TIOCSWINSZ, size)
+            self._line.size(fcntl.ioctl(self.terminal, termios.TIOCGWINSZ, bytes(8)))
         except OSError:
             pass  # a terminal without a size, or one that is gone
 
@@ -186,9 +234,10 @@ class Console:
             return
         except OSError:  # EIO: nobody inside has it open any more
             data = b""
-        if not data:
+        output, last = self._line.taken(data)
+        if last or not data:
             self.ended = True
-        self._to_outer += data
+        self._to_outer += self._shown(output) if self._shown else output
         if self._reopened:
             self._flush_outer()
 
@@ -243,9 +292,7 @@ class Console:
         self._inside([iflag & ~(t.ICRNL | t.IXON), oflag & ~t.OPOST, cflag, lflag, ispeed, ospeed, cc])
 
     def _inside(self, attributes: list[Any]) -> None:
-        import termios
-
-        termios.tcsetattr(self.master, termios.TCSANOW, attributes)
+        self._line.modes(attributes)
 
     def _set(self, attributes: list[Any]) -> None:
         import termios

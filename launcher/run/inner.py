@@ -4,7 +4,7 @@ What the launcher and the stage say to each other, a line each, over one socket:
 
     stage     ready                 the sandbox is built
     launcher  go | go background    only a living launcher answers: end of file means it is dead, exit 125
-    stage     agent                 written by the agent's own process just before it becomes the agent
+    stage     agent NUMBER          written by the agent's own process just before it becomes the agent
     stage     stopped STATUS        the agent was stopped (128 + signal); with a terminal only
     launcher  fg | bg               go on, with the terminal or without
 
@@ -31,17 +31,22 @@ if [[ $3 != - ]]; then
   read -r _ _ _ _ _ _session _ </proc/self/stat
   [[ $_session == "$$" ]] || exec setsid --wait "$BASH" -p -c "$BASH_EXECUTION_STRING" "$0" "$@"
 fi
-_control=$1 _stderr=$2 _terminal=$3 _environment=$4
-for _limit in $6; do
+_control=$1 _stderr=$2 _terminal=$3 _environment=$4 _orders=$5
+[[ $_orders != - ]] || _orders=$_control
+for _limit in $7; do
   ulimit "-${_limit:0:1}" "${_limit:1}"
 done
-[[ -z $5 ]] || cd -- "$5" || exit 125
-shift 6
+[[ -z $6 ]] || cd -- "$6" || exit 125
+shift 7
 unset OLDPWD
 printf 'ready\n' >&"$_control"
-read -r -u "$_control" _order || exit 125
+read -r -u "$_orders" _order || exit 125
 [[ $_order == go* ]] || exit 125
 _become() {
+  if [[ $_orders != "$_control" ]]; then
+    exec {_orders}<&-
+  fi
+  exec {_control}>&-
   if [[ $_environment != - ]]; then
     mapfile -t -d '' _taken <&"$_environment"
     exec {_environment}<&-
@@ -50,8 +55,8 @@ _become() {
   exec "$@"
 }
 if [[ $_terminal == - ]]; then
-  printf 'agent\n' >&"$_control"
-  exec 2>&"$_stderr" {_stderr}>&- {_control}>&-
+  printf 'agent %d\n' "$BASHPID" >&"$_control"
+  exec 2>&"$_stderr" {_stderr}>&-
   _become "$@"
 fi
 exec {_log}>&2 2<"/proc/self/fd/$_terminal" {_terminal}>&-
@@ -60,8 +65,8 @@ trap 'exit "$_status"' EXIT
 _status=130
 set -m
 _agent() {
-  printf 'agent\n' >&"$_control"
-  exec 2>&"$_stderr" {_stderr}>&- {_control}>&- {_log}>&-
+  printf 'agent %d\n' "$BASHPID" >&"$_control"
+  exec 2>&"$_stderr" {_stderr}>&- {_log}>&-
   _become "$@"
 }
 if [[ $_order == go ]]; then
@@ -75,7 +80,7 @@ _stopped() {
   ((_status > 128)) && [[ $(jobs -s) ]] || return
   printf 'stopped %d\n' "$_status" >&"$_control"
   _status=125
-  read -r -u "$_control" _order || exit 125
+  read -r -u "$_orders" _order || exit 125
   _status=130
   if [[ $_order == fg ]]; then
     fg %1 >&"$_log"
@@ -91,6 +96,7 @@ exit "$_status"
 """
 
 CONTROL, STDERR, TERMINAL, ENVIRONMENT = "{control}", "{stderr}", "{terminal}", "{environment}"
+ORDERS = "{orders}"  # from where the launcher's lines come, when that is not {control}
 
 
 # What the stage takes from descriptor {environment}, NUL-separated, it sets last of all: an IFS or a LC_ALL
@@ -108,5 +114,5 @@ def command(
     `setsid`). `cwd`: the directory to start in, when the backend leaves that to the stage. `limits`: an
     option of bash's ulimit and its value, as in "u4096": hard and soft; a lower one of the caller's stays.
     """
-    ends = (CONTROL, STDERR, TERMINAL if tty else "-", ENVIRONMENT)
+    ends = (CONTROL, STDERR, TERMINAL if tty else "-", ENVIRONMENT, ORDERS)
     return ("bash", "-p", "-c", STAGE, "claude-sandbox", *ends, cwd, " ".join(limits), *agent)

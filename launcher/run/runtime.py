@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from launcher.errors import HostError
+from launcher.run.spawn import spawn
 
 LONGEST = 60  # bytes of a directory's path: a socket's name follows
 
@@ -45,6 +46,31 @@ class RuntimeDirectory:
             remove(self.path)
             os.close(self._lock)
             self._lock = -1
+
+
+class Remover:
+    """A process that removes a directory when we end without having closed it, by SIGKILL too."""
+
+    def __init__(self, path: str) -> None:
+        read, self._pipe = os.pipe()
+        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        argv = ("/bin/sh", "-c", 'read -r _ || rm -rf -- "$1"', "claude-sandbox", path)
+        try:
+            self._process = spawn(
+                argv, {"PATH": os.defpath}, stdio=(read, nothing, nothing), dies_with_us=False
+            )
+        finally:
+            os.close(read)
+            os.close(nothing)
+
+    def close(self) -> None:
+        """Leave it as it is."""
+        try:
+            os.write(self._pipe, b"\n")
+        except OSError:
+            pass  # somebody has killed it
+        os.close(self._pipe)
+        os.waitpid(self._process, 0)
 
 
 def base(path: str) -> str:
@@ -84,10 +110,13 @@ def sweep(prefix: str) -> None:
 
 
 def remove(path: str) -> None:
-    """Remove a directory of sockets and files; one that is gone already is fine."""
+    """Remove a directory of sockets, files and directories of such; one that is gone already is fine."""
     try:
-        for name in os.listdir(path):
-            os.unlink(f"{path}/{name}")
+        for entry in os.scandir(path):
+            if entry.is_dir(follow_symlinks=False):
+                remove(entry.path)
+            else:
+                os.unlink(entry.path)
         os.rmdir(path)
     except FileNotFoundError:
         return

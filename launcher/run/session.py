@@ -7,19 +7,29 @@ import time
 
 from launcher.errors import SandboxError
 from launcher.run.console import Console
-from launcher.run.inner import CONTROL, ENVIRONMENT, STDERR, TERMINAL
+from launcher.run.inner import CONTROL, ENVIRONMENT, ORDERS, STDERR, TERMINAL
 from launcher.run.process import NOTE, start
 from launcher.run.signals import FATAL, FORWARDED, Interrupted, Signals
-from launcher.run.spawn import become_subreaper, parent_of, secure_stdio
+from launcher.run.spawn import become_subreaper, secure_stdio
 from launcher.run.unwind import Unwind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
     from collections.abc import Callable
+    from typing import Protocol
 
     from launcher.backends.base import Launch
     from launcher.run.guard import Guard
+
+    class Pollable(Protocol):
+        """What is attended beside the signals and the stage."""
+
+        def interests(self, poll: Callable[[int, int], None]) -> None:
+            """Register with `poll` (descriptor, events) what can be done next."""
+
+        def relay(self, descriptor: int, events: int) -> None:
+            """Do it, if the descriptor is its own."""
 else:
     import _signal
 
@@ -34,9 +44,12 @@ def run(
     on_ready: Callable[[], None],
     on_built: Callable[[], None] | None = None,
     on_note: Callable[[str], None] | None = None,
+    quiet: bool = False,
+    filtered: bool = False,
 ) -> int:
     """Start the sandbox, call `on_ready` while it is being built, `on_built` once it is and before the agent
     runs; give the agent's exit status. `on_note` is called with each line that is to be said at the end.
+    `quiet`: do not say what a start that takes seconds is about. `filtered`: see escapes.py.
 
     Whatever happens, no process, directory or changed terminal is left. SandboxError: the backend's program
     or a helper ended before the sandbox was built.
@@ -55,7 +68,7 @@ def run(
             proxies.start(signals)
             built.append(proxies.settle)
             launch = proxies.placed(launch)
-        session = Session(launch, signals)
+        session = _session(launch, signals, quiet=quiet, filtered=filtered)
         unwind.push(session.close)
         status = session.attend(on_ready, built)
         if on_note:
@@ -68,11 +81,27 @@ def run(
         unwind.close()
 
 
+def _session(launch: Launch, signals: Signals, *, quiet: bool, filtered: bool) -> Session:
+    shown = None
+    if filtered:
+        from launcher.run.escapes import Filter
+
+        shown = Filter().passed
+    if launch.guest:
+        from launcher.run.guest import GuestSession
+
+        return GuestSession(launch, signals, quiet=quiet, shown=shown)
+    return Session(launch, signals, shown=shown)
+
+
 class Session:
     """One sandbox, from its start to its end."""
 
-    def __init__(self, launch: Launch, signals: Signals) -> None:
+    def __init__(
+        self, launch: Launch, signals: Signals, *, shown: Callable[[bytes], bytes] | None = None
+    ) -> None:
         self.signals = signals
+        self._shown = shown
         self.status: int | None = None
         self._argv = launch.argv
         self._log = b""
@@ -80,13 +109,14 @@ class Session:
         self._going = False
         self._init = 0
         self._guard: Guard | None = None
+        self._more: list[Pollable] = []
         become_subreaper()
-        self.console = Console(wanted=TERMINAL in launch.argv)
         self._start(launch)
 
     def _start(self, launch: Launch) -> None:
         from launcher.run.stage import Stage
 
+        self.console = Console(wanted=TERMINAL in launch.argv, shown=self._shown)
         self.stage = Stage()
         self._log_end, log = os.pipe()
         os.set_blocking(self._log_end, False)
@@ -99,6 +129,7 @@ class Session:
         ends = {CONTROL: self.stage.inside, STDERR: stderr, TERMINAL: self.console.slave}
         keep = [*numbers.values(), *(number for number in ends.values() if number >= 0)]
         ends[ENVIRONMENT] = numbers.get("environment", -1)
+        ends[ORDERS] = -1
         # A keeper passes them on under other numbers, after one of its own.
         shown = {n: n if launch.root is None else 4 + at for at, n in enumerate(keep)}
         argv = substituted(
@@ -218,6 +249,8 @@ class Session:
             poll.register(self._log_end, select.POLLIN)
         if self.console:
             self.console.interests(poll.register)
+        for one in self._more:
+            one.interests(poll.register)
         ready = poll.poll(None if timeout is None else timeout * 1000)
         for descriptor, events in ready:
             if descriptor == self.signals.descriptor:
@@ -227,7 +260,8 @@ class Session:
             elif descriptor == self._log_end:
                 self._read_log()
             else:
-                self.console.relay(descriptor, events)
+                for one in (self.console, *self._more):
+                    one.relay(descriptor, events)
         return bool(ready)
 
     def _read_log(self) -> None:
@@ -290,15 +324,19 @@ class Session:
             return
         for writer, line in self.stage.receive():
             word, _, rest = line.partition(" ")
-            if word == "ready" and not self._init:
-                self._init = parent_of(writer)
-            elif word == "agent" and self._going and not self.stage.agent:
-                self.stage.found(writer)
-                held, self._held = self._held, []
-                for number in held:
-                    self._forward(number)
-            elif word == "stopped" and rest.isdecimal() and self.console:
-                self._stopped(int(rest) - 128)
+            self._said(writer, word, rest)
+
+    def _said(self, writer: int, word: str, rest: str) -> None:
+        """One line of the stage's."""
+        if word == "ready" and not self._init:
+            self._init = self.stage.first(writer)
+        elif word == "agent" and self._going and not self.stage.agent and rest.isdecimal():
+            self.stage.found(writer, int(rest))
+            held, self._held = self._held, []
+            for number in held:
+                self._forward(number)
+        elif word == "stopped" and rest.isdecimal() and self.console:
+            self._stopped(int(rest) - 128)
 
     def _stopped(self, number: int) -> None:
         """The agent was stopped by a signal: it wants the terminal, or the user wants the shell back."""

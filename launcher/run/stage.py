@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import os
 
+from launcher.run.spawn import parent_of
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
@@ -63,9 +65,14 @@ class Stage:
         except OSError:
             return
 
-    def found(self, agent: int) -> None:
-        """`agent` is the process that signals are for. By handle: its number may be another's once
-        it has ended.
+    def first(self, writer: int) -> int:
+        """The first process of the sandbox, by the one that has said that it is built."""
+        return parent_of(writer)
+
+    def found(self, agent: int, _inside: int) -> None:
+        """`agent` is the process that signals are for, `_inside` its number there.
+
+        By handle: its number may be another's once it has ended.
         """
         try:
             self._handle = os.pidfd_open(agent)

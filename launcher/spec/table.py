@@ -73,7 +73,10 @@ ROWS: dict[
         {
             "bubblewrap": ("read-only", "read-only bind mount over the hooks, .git pinned as a mount point"),
             "container": ("read-only", "read-only bind mount over the hooks, .git pinned as a mount point"),
-            "vm": ("read-only", "read-only 9p share over the hooks, .git pinned as a mount point"),
+            "vm": (
+                "read-only",
+                "read-only bind mount in the guest over a part of the writable 9p share, .git pinned as a mount point: its kernel's word",
+            ),
         },
         {},
     ),
@@ -91,7 +94,10 @@ ROWS: dict[
             "protect": {
                 "bubblewrap": ("read-only", "read-only bind mount; one that appears is taken away at exit"),
                 "container": ("read-only", "read-only bind mount; one that appears is taken away at exit"),
-                "vm": ("read-only", "read-only 9p share; one that appears is taken away at exit"),
+                "vm": (
+                    "read-only",
+                    "read-only bind mount in the guest over a part of the writable 9p share: its kernel's word; one that appears is taken away at exit",
+                ),
             },
         },
     ),
@@ -103,7 +109,10 @@ ROWS: dict[
         {
             "bubblewrap": ("same", "user namespace that maps the uid to itself"),
             "container": ("same", "setpriv to the uid that sudo came from"),
-            "vm": ("same", "guest user of the same uid, 9p security_model=none"),
+            "vm": (
+                "same",
+                "guest user of the same uid, 9p security_model=none: no socket and no fifo in a share, times that are set to the second",
+            ),
         },
         {},
     ),
@@ -127,7 +136,10 @@ ROWS: dict[
         {
             "bubblewrap": ("read-only", "read-only bind mount over each, missing ones made empty first"),
             "container": ("read-only", "read-only bind mount over each, missing ones made empty first"),
-            "vm": ("read-only", "read-only 9p share over each, missing ones made empty first"),
+            "vm": (
+                "read-only",
+                "read-only bind mount in the guest over each in the writable 9p share, missing ones made empty first: its kernel's word",
+            ),
         },
         {
             "claude-settings-write": {
@@ -175,7 +187,7 @@ ROWS: dict[
         {
             "bubblewrap": ("read-only", "read-only bind mount"),
             "container": ("read-only", "read-only bind mount"),
-            "vm": ("read-only", "read-only 9p share"),
+            "vm": ("read-only", "read-only 9p share, of a copy where it is a single file"),
         },
         {},
     ),
@@ -187,7 +199,7 @@ ROWS: dict[
         {
             "bubblewrap": ("read-only", "read-only bind mount"),
             "container": ("read-only", "read-only bind mount"),
-            "vm": ("read-only", "read-only 9p share"),
+            "vm": ("read-only", "read-only 9p share, of a copy where it is a single file"),
         },
         {},
     ),
@@ -211,7 +223,7 @@ ROWS: dict[
         {
             "bubblewrap": ("read-only", "read-only bind mount"),
             "container": ("read-only", "read-only bind mount"),
-            "vm": ("read-only", "read-only 9p share"),
+            "vm": ("read-only", "read-only 9p share, of a copy where it is a single file"),
         },
         {},
     ),
@@ -253,7 +265,10 @@ ROWS: dict[
         {
             "bubblewrap": ("own", "environment built from the list, that of pid 1 too"),
             "container": ("own", "environment built from the list, that of pid 1 too"),
-            "vm": ("own", "environment built from the list, that of pid 1 too"),
+            "vm": (
+                "own",
+                "environment built from the list, that of pid 1 too; no more of it in the machine's memory",
+            ),
         },
         {},
     ),
@@ -335,9 +350,18 @@ ROWS: dict[
         True,
         True,
         {
-            "bubblewrap": ("own", "wrapper on PATH, policy in /etc/chromium/policies/managed"),
-            "container": ("own", "wrapper on PATH, policy in /etc/chromium/policies/managed"),
-            "vm": ("own", "wrapper on PATH, policy in /etc/chromium/policies/managed"),
+            "bubblewrap": (
+                "own",
+                "wrapper on PATH, policy in /etc/chromium/policies/managed, windows on the host's display",
+            ),
+            "container": (
+                "own",
+                "wrapper on PATH, policy in /etc/chromium/policies/managed, windows on the host's display",
+            ),
+            "vm": (
+                "own",
+                "wrapper on PATH, policy in /etc/chromium/policies/managed, windows on Xorg in the QEMU window",
+            ),
         },
         {},
     ),
@@ -349,7 +373,7 @@ ROWS: dict[
         {
             "bubblewrap": ("read-only", "read-only bind mount"),
             "container": ("read-only", "read-only bind mount"),
-            "vm": ("read-only", "read-only 9p share"),
+            "vm": ("read-only", "read-only 9p share, under an overlay in the guest's memory"),
         },
         {},
     ),
@@ -361,7 +385,7 @@ ROWS: dict[
         {
             "bubblewrap": ("forwarded", "bind mount of the daemon's socket"),
             "container": ("forwarded", "bind mount of the daemon's socket"),
-            "vm": ("own", "local store"),
+            "vm": ("own", "local store: an overlay on the 9p share, and a copy of the host's database"),
         },
         {
             "no-network": {
@@ -466,7 +490,7 @@ ROWS: dict[
         {
             "bubblewrap": ("same", "read-only bind mount"),
             "container": ("same", "read-only bind mount"),
-            "vm": ("same", "copy in the initramfs"),
+            "vm": ("same", "copy in the initramfs; passt asks the host's name servers"),
         },
         {},
     ),
@@ -514,7 +538,7 @@ ROWS: dict[
         {
             "bubblewrap": ("same", "pseudo-terminal of its own, relayed"),
             "container": ("same", "pseudo-terminal of its own, relayed"),
-            "vm": ("same", "virtio console, size by virtio-serial"),
+            "vm": ("same", "virtio console; its size by virtio-serial, rows, then columns"),
         },
         {},
     ),
@@ -550,7 +574,10 @@ ROWS: dict[
         {
             "bubblewrap": ("absent", "no_new_privs, empty capability sets"),
             "container": ("absent", "setpriv: no_new_privs, empty capability sets"),
-            "vm": ("absent", "setpriv: no_new_privs, empty capability sets"),
+            "vm": (
+                "absent",
+                "no_new_privs, empty capability sets; the guest's own root is not in its user namespace",
+            ),
         },
         {},
     ),
@@ -562,7 +589,7 @@ ROWS: dict[
         {
             "bubblewrap": ("filtered", "seccomp filter, nested user namespaces refused"),
             "container": ("filtered", "seccomp filter, nested user namespaces refused"),
-            "vm": ("own", "separate kernel"),
+            "vm": ("own", "separate kernel; QEMU itself under a seccomp filter"),
         },
         {
             "userns": {
@@ -579,7 +606,7 @@ ROWS: dict[
         {
             "bubblewrap": ("absent", "seccomp filter, and a limit of user namespaces that is used up"),
             "container": ("absent", "seccomp filter"),
-            "vm": ("own", "separate kernel"),
+            "vm": ("own", "user namespace of the separate kernel"),
         },
         {"userns": {"bubblewrap": ("own", "user namespace"), "container": ("own", "user namespace")}},
     ),
@@ -591,7 +618,7 @@ ROWS: dict[
         {
             "bubblewrap": ("absent", "closed and reset before exec, anonymous session keyring"),
             "container": ("absent", "closed and reset before exec, anonymous session keyring"),
-            "vm": ("absent", "separate kernel"),
+            "vm": ("absent", "separate kernel; QEMU's environment and descriptors are made for it"),
         },
         {},
     ),
@@ -603,7 +630,10 @@ ROWS: dict[
         {
             "bubblewrap": ("own", "tmpfs with null, zero, full, random, urandom, tty, pts"),
             "container": ("own", "tmpfs with null, zero, full, random, urandom, tty, pts"),
-            "vm": ("own", "devtmpfs of the guest"),
+            "vm": (
+                "own",
+                "tmpfs with null, zero, full, random, urandom, tty, pts; QEMU's own without a disk or sound",
+            ),
         },
         {
             "kvm": {
@@ -640,7 +670,7 @@ ROWS: dict[
                 "RLIMIT_NPROC in the user namespace; asked for: a transient scope of the user's systemd, else RLIMIT_DATA and affinity",
             ),
             "container": ("own", "transient scope of systemd, else cgroup files"),
-            "vm": ("own", "the guest's own memory and processors"),
+            "vm": ("own", "the guest's own memory and processors; RLIMIT_NPROC in it"),
         },
         {},
     ),
@@ -876,6 +906,21 @@ PACKAGES: tuple[tuple[str, str, bool, dict[str, str], str], ...] = (
         {"apt": "util-linux", "dnf": "util-linux", "pacman": "util-linux"},
         "container",
     ),
+    (
+        "qemu-system-x86_64",
+        "the VM",
+        True,
+        {"apt": "qemu-system-x86", "dnf": "qemu-system-x86", "pacman": "qemu-system-x86"},
+        "vm",
+    ),
+    (
+        "busybox",
+        "the VM's first process",
+        True,
+        {"apt": "busybox-static", "dnf": "busybox", "pacman": "busybox"},
+        "vm",
+    ),
+    ("passt", "the VM's network", False, {"apt": "passt", "dnf": "passt", "pacman": "passt"}, "vm"),
     ("bash", "--shell and the agent's commands", True, {"apt": "bash", "dnf": "bash", "pacman": "bash"}, ""),
     (
         "setsid",
