@@ -113,6 +113,20 @@ def test_a_daily_start_imports_nothing_expensive(tmp_path: Path) -> None:
     assert sorted(EXPENSIVE & set(report.read_text().split())) == []
 
 
+def test_the_parts_of_a_vm_import_nothing_expensive() -> None:
+    names = [
+        f"launcher.vm.{path.stem}" for path in (ROOT / "launcher/vm").glob("*.py") if path.stem[0] != "_"
+    ]
+    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {', '.join(names)}; print(*sys.modules)"
+
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script], capture_output=True, text=True, check=True
+    )
+
+    assert sorted(EXPENSIVE & set(done.stdout.split())) == []
+    assert set(names) <= set(done.stdout.split())
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root needs no sudo")
 def test_on_the_way_to_sudo_nothing_is_imported_that_only_a_sandbox_needs(tmp_path: Path) -> None:
     """All of it would be imported once more by what sudo starts."""

@@ -110,7 +110,7 @@ def context(
 ) -> Context:
     """What resolve() is given for a request on `on`."""
     return Context(
-        request=Request(backend="bubblewrap", project=project, **request),
+        request=Request(**{"backend": "bubblewrap", "project": project, **request}),
         host=on or host(),
         subject=Subject(path=project, git=git, state="/state/p"),
     )

@@ -56,7 +56,9 @@ def test_every_placeholder_has_its_data() -> None:
     launch = render()
     named = {word[1:-1] for word in launch.argv if word.startswith("{") and word.endswith("}")}
 
-    assert named - {"control", "stderr", "terminal", "environment"} == {name for name, _ in launch.data}
+    assert named - {"control", "stderr", "terminal", "environment", "orders"} == {
+        name for name, _ in launch.data
+    }
 
 
 def test_nested_user_namespaces_are_shut_unless_asked_for() -> None:

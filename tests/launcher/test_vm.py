@@ -1,0 +1,323 @@
+"""A virtual machine, booted: streams, terminal, files, and what is left when something is killed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import termios
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+
+from fixtures.process import wait_until
+from fixtures.users import scratch
+from launcher.run.guest import BOOT_S
+from launcher.vm.kernel import Kernel
+from tests.kernels import fetched
+from tests.launcher.program import PROGRAM, ROOT, Ended, Machine, machine
+
+__all__ = ("fetched",)
+
+MAIN = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from launcher.cli import program; program('vm')"
+FLAGS = ("--quiet", "--no-network")
+NEEDS = {"qemu-system-x86_64": "qemu-system-x86", "busybox": "busybox-static"}
+DATA = bytes(range(256)) * 4096
+
+
+@pytest.fixture
+def vm(fetched: Kernel) -> Iterator[Machine]:
+    """A Machine whose program is `claude-sandbox-vm`, with a kernel."""
+    for program, package in NEEDS.items():
+        if shutil.which(program) is None:
+            pytest.skip(f"no {program}: apt-get install {package}")
+    with scratch() as place:
+        made = machine(place)
+        runtime = made.directory(place / "runtime", 0o700)
+        environ = {**made.environ, "XDG_RUNTIME_DIR": str(runtime), "VM_KERNEL": fetched.image}
+        made = replace(made, program=(*PROGRAM[:-1], MAIN), environ=environ)
+        yield made
+        assert not made.processes()
+        assert list(runtime.iterdir()) == []
+
+
+def shell(vm: Machine, script: str, *flags: str, **how: Any) -> Ended:  # noqa: ANN401  (start's own)
+    """A script inside."""
+    return vm.run(*given(vm, *flags), "-c", script, **how)
+
+
+def given(vm: Machine, *flags: str) -> tuple[str, ...]:
+    """The words of a command line up to the agent's own."""
+    return (*FLAGS, "--kernel", vm.environ["VM_KERNEL"], *flags, "--shell", str(vm.project))
+
+
+def qemus(launcher: int) -> list[int]:
+    """QEMU's process of this launcher's, by its parent."""
+    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+    return [int(c) for c in children if b"qemu" in Path(f"/proc/{c}/cmdline").read_bytes()]
+
+
+def started(vm: Machine, script: str, mark: str, **how: Any) -> subprocess.Popen[bytes]:  # noqa: ANN401
+    """One whose script has made the file `mark` in the project."""
+    process = vm.start(*given(vm), "-c", f"touch /project/{mark}; {script}", **how)
+    wait_until(
+        lambda: None if (vm.project / mark).exists() or process.poll() is not None else "not yet",
+        "the script",
+        timeout_s=120,
+    )
+    return process
+
+
+def test_bytes_pass_unharmed_both_ways_and_the_status_is_the_agents(vm: Machine) -> None:
+    process = vm.start(*given(vm), "-c", "cat; echo said >&2; exit 7", stdin=subprocess.PIPE)
+    out, err = process.communicate(DATA, timeout=120)
+
+    assert out == DATA
+    assert err == b"said\n"
+    assert process.returncode == 7
+
+
+def test_one_pipe_for_both_streams_keeps_their_order(vm: Machine) -> None:
+    script = "for n in 1 2 3 4 5; do echo out $n; echo err $n >&2; done"
+    ended = shell(vm, script, stderr=subprocess.STDOUT)
+
+    assert ended.out.split("\n") == [f"{name} {n}" for n in range(1, 6) for name in ("out", "err")] + [""]
+
+
+def test_who_writes_to_a_reader_that_has_gone_ends_by_sigpipe(vm: Machine) -> None:
+    process = vm.start(*given(vm), "-c", "yes")
+    assert process.stdout is not None
+    assert process.stdout.read(4) == b"y\ny\n"
+    process.stdout.close()
+
+    assert process.wait(120) == 128 + signal.SIGPIPE
+    assert process.stderr is not None
+    process.stderr.close()
+
+
+def test_a_signal_to_the_launcher_reaches_the_agent(vm: Machine) -> None:
+    script = "trap 'echo caught; exit 3' TERM; touch /project/ready; while :; do sleep 0.1; done"
+    process = started(vm, script, "begun")
+    wait_until(lambda: None if (vm.project / "ready").exists() else "not yet", "the trap", timeout_s=30)
+
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+
+    assert (process.returncode, out) == (3, b"caught\n")
+
+
+def test_identity_privileges_and_files(vm: Machine) -> None:
+    """One boot: the user's own numbers, no capability, and files that belong to the user on either side."""
+    odd = vm.directory(vm.project / "a,b \"c\" 'd'\nü")
+    (odd / "from outside").write_text("outside")
+    script = """
+    id -u; id -g; id -un
+    grep -E "^(Cap|NoNewPrivs)" /proc/self/status
+    cat /project/a*/from*
+    echo inside >"$PWD"/made; chmod 600 "$PWD"/made
+    ls /home /root /var 2>&1 | tr "\\n" " "
+    """
+    ended = shell(vm, script)
+
+    lines = ended.out.splitlines()
+    assert lines[:3] == [str(os.getuid()), str(os.getgid()), "sandbox"]
+    capabilities = dict(line.split(":\t") for line in lines[3:9])
+    assert {v for n, v in capabilities.items() if n.startswith("Cap")} == {"0" * 16}
+    assert capabilities["NoNewPrivs"] == "1"
+    assert lines[9].startswith("outside"), ended
+    made = vm.project / "made"
+    assert (made.read_text(), made.stat().st_uid, made.stat().st_mode & 0o777) == (
+        "inside\n",
+        os.getuid(),
+        0o600,
+    )
+
+
+def test_hooks_cannot_be_planted_and_commits_work(vm: Machine) -> None:
+    subprocess.run(["git", "init", "-q", vm.project], check=True)
+    hook = vm.project / ".git/hooks/post-checkout"
+    script = f"""
+    echo evil >.git/hooks/post-checkout || echo refused
+    mv .git .old 2>/dev/null || echo pinned
+    touch {vm.project}/.git/hooks/x 2>/dev/null || echo refused
+    git -c user.name=a -c user.email=b commit -q --allow-empty -m one && git log --format=%s
+    """
+    ended = shell(vm, script)
+
+    assert ended.out.split() == ["refused", "pinned", "refused", "one"], ended
+    assert not hook.exists()
+
+
+def test_an_edit_outside_is_seen_inside_at_once_and_the_reverse(vm: Machine) -> None:
+    file = vm.project / "both"
+    script = "echo 1 >both; until grep -q 2 both; do sleep 0.05; done; echo 3 >both; sleep 1000"
+    process = started(vm, script, "begun")
+    wait_until(lambda: None if _text(file) == "1\n" else "not written", "the first write", timeout_s=60)
+
+    file.write_text("2\n")
+
+    wait_until(lambda: None if _text(file) == "3\n" else "not seen", "the answer", timeout_s=60)
+    process.terminate()
+    process.communicate(timeout=60)
+
+
+def test_the_secret_is_in_no_command_line_and_no_file(vm: Machine) -> None:
+    process = started(vm, "sleep 1000", "begun", env={"ANTHROPIC_API_KEY": "sk-canary"})
+    of_qemu = qemus(process.pid)[0]
+    seen = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in (process.pid, of_qemu)]
+    environ = Path(f"/proc/{of_qemu}/environ").read_bytes()
+    files = [p.read_bytes() for p in Path(vm.environ["XDG_RUNTIME_DIR"]).rglob("*") if p.is_file()]
+    process.terminate()
+    process.communicate(timeout=60)
+
+    assert not any(b"sk-canary" in text for text in (*seen, environ, *files))
+
+
+@pytest.mark.parametrize("victim", ["launcher", "qemu"])
+def test_whatever_is_killed_nothing_is_left(vm: Machine, victim: str) -> None:
+    (vm.home / ".gitconfig").write_text("[user]\nname = staged\n")
+    process = started(vm, "sleep 1000", "begun")
+    of_qemu = qemus(process.pid)[0]
+    pidfd = os.pidfd_open(of_qemu)
+
+    os.kill(process.pid if victim == "launcher" else of_qemu, signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+
+    wait_until(lambda: None if _gone(pidfd) else "it runs", "the end of QEMU", timeout_s=10)
+    os.close(pidfd)
+    if victim == "qemu":
+        assert process.returncode == 125
+        assert b"the machine ended by itself" in err
+    runtime = Path(vm.environ["XDG_RUNTIME_DIR"])
+    wait_until(lambda: None if not list(runtime.iterdir()) else "there", "no directory of the run's")
+
+
+def test_a_machine_whose_sandbox_is_not_built_is_said_at_once(vm: Machine) -> None:
+    spoil = (
+        "from launcher.backends import vm\n"
+        "render = vm.render\n"
+        "def spoiled(*given, **named):\n"
+        "    launch = render(*given, **named)\n"
+        "    return launch.replace(guest=launch.guest.replace(options=('--no-such-option',)))\n"
+        "vm.render = spoiled\n"
+    )
+    words = vm.program[:-1]
+    vm = replace(
+        vm, program=(*words, MAIN.replace("from launcher.cli", f"exec({spoil!r}); from launcher.cli"))
+    )
+
+    began = time.monotonic()
+    ended = shell(vm, "true")
+
+    assert ended.status == 125
+    assert "before the sandbox was built" in ended.err
+    assert "--no-such-option" in ended.err
+    assert time.monotonic() - began < BOOT_S
+
+
+def test_a_terminal_has_sizes_job_control_and_is_restored(vm: Machine) -> None:
+    argv = (*vm.program, *given(vm), "--norc")
+    child = pexpect.spawn(
+        argv[0], list(argv[1:]), env={**vm.environ, "TERM": "xterm"}, cwd=str(vm.home), dimensions=(33, 111)
+    )
+    before = termios.tcgetattr(child.child_fd)
+
+    def ask(line: str, answer: str) -> None:
+        child.sendline(line)
+        child.expect(answer, timeout=30)
+
+    # It speaks once it is in the foreground: keys before that are the shell's.
+    job = """sh -c "echo read''y; exec sleep 1000\""""
+    child.expect(r"[$#] ", timeout=120)
+    ask("stty size", "33 111")
+    child.setwinsize(40, 100)
+    ask('until [[ $(stty size) == "40 100" ]]; do sleep 0.1; done; echo res""ized', "resized")
+    child.sendline(job)
+    child.expect("ready", timeout=30)
+    child.sendintr()
+    ask("echo status=$?", "status=130")
+    child.sendline(job)
+    child.expect("ready", timeout=30)
+    child.send("\x1a")
+    child.expect("Stopped", timeout=30)
+    ask("kill %1; wait %1; echo on''ward", "onward")
+    child.sendline("exit 5")
+    child.expect("exit 5", timeout=30)
+    child.expect(pexpect.EOF, timeout=60)  # by then it is restored
+    after = termios.tcgetattr(child.child_fd)
+    child.close()
+
+    assert child.exitstatus == 5
+    assert after == before
+
+
+@pytest.mark.parametrize(("end", "status"), [("exit", 7), ("signal", 129)])
+def test_in_tmux_who_detaches_is_attached_again_and_the_status_is_the_agents(
+    vm: Machine, end: str, status: int
+) -> None:
+    flags = ("--tmux", *given(vm))
+    script = 'tmux display -p "session #S:#W"; read -r word; echo "$word"; exit 7'
+    argv = (*vm.program, *flags, "-c", script)
+    child = pexpect.spawn(
+        argv[0], list(argv[1:]), env={**vm.environ, "TERM": "xterm"}, cwd=str(vm.home), dimensions=(33, 111)
+    )
+    name = f"session sandbox:{vm.project.name}"
+    before = termios.tcgetattr(child.child_fd)
+    child.expect("ends with this terminal", timeout=120)
+    child.expect(name, timeout=60)
+    child.send("\x02d")
+    child.expect("detached", timeout=30)
+    child.expect(name, timeout=30)
+    if end == "signal":
+        child.kill(signal.SIGTERM)
+    else:
+        child.sendline("onward")
+        child.expect("onward", timeout=30)
+    child.expect(pexpect.EOF, timeout=60)
+    after = termios.tcgetattr(child.child_fd)
+    child.close()
+
+    assert child.exitstatus == status
+    assert after == before
+
+
+def test_two_at_once(vm: Machine) -> None:
+    both = [vm.start(*given(vm), "-c", f"echo {n} >{n}; cat {n}") for n in (1, 2)]
+    outs = [process.communicate(timeout=120)[0] for process in both]
+
+    assert outs == [b"1\n", b"2\n"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "what"),
+    [
+        pytest.param(("--memory", "99999999"), "--memory 99999999 cannot be", id="memory"),
+        pytest.param(("--memory", "4000000"), "is more than the", id="more memory than there is"),
+        pytest.param(("--kernel", "/etc/passwd"), "is no kernel", id="kernel"),
+        pytest.param(("--qmp-socket", "/tmp/" + "x" * 110), "--qmp-socket", id="long socket"),
+        pytest.param(("--display", "big"), "--display big", id="display"),
+    ],
+)
+def test_bad_input_is_two_lines(vm: Machine, flags: tuple[str, str], what: str) -> None:
+    ended = shell(vm, "true", *flags)
+
+    assert ended.status in (2, 125), ended
+    assert len(ended.said) == 2, ended
+    assert re.match(r"claude-sandbox-vm: .*" + re.escape(what), ended.said[0]), ended
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def _gone(pidfd: int) -> bool:
+    import select
+
+    return bool(select.select([pidfd], [], [], 0)[0])
