@@ -13,6 +13,7 @@ import pytest
 from conformance.harness import boot, plugin
 from conformance.harness.cells import Cell
 from conformance.harness.inside import Inside
+from conformance.harness.sandbox import Sandbox
 from conformance.harness.world import World
 
 NAME = "conformance-plugin"
@@ -33,34 +34,34 @@ def cell(request: pytest.FixtureRequest) -> Cell:
 
 
 @pytest.fixture
-def sandbox(request: pytest.FixtureRequest) -> boot.Sandbox:
+def sandbox(request: pytest.FixtureRequest) -> Sandbox:
     """The running sandbox that all checks of this backend and variant share."""
     return _plugin(request).sandbox(request.node)
 
 
 @pytest.fixture
-def inside(sandbox: boot.Sandbox) -> Inside:
+def inside(sandbox: Sandbox) -> Inside:
     """The sandbox from inside, with testinfra's vocabulary."""
     return sandbox.inside
 
 
 @pytest.fixture
-def host(sandbox: boot.Sandbox) -> World:
+def host(sandbox: Sandbox) -> World:
     """The host's side of the same sandbox: its user's home, project, environment, and services."""
     return sandbox.world
 
 
 @pytest.fixture
-def fresh(request: pytest.FixtureRequest, cell: Cell) -> Iterator[Callable[..., boot.Sandbox]]:
+def fresh(request: pytest.FixtureRequest, cell: Cell) -> Iterator[Callable[..., Sandbox]]:
     """Starts a sandbox of the check's own: `fresh("--protect", world=…, environ={…})`. It ends with it.
 
     The flags of the cell's variant come first. Without a `world`, it gets one that has what the row forwards.
     """
     conformance = _plugin(request)
     boots = conformance.host()
-    started: list[boot.Sandbox] = []
+    started: list[Sandbox] = []
 
-    def start(*flags: str, world: World | None = None, **how: Any) -> boot.Sandbox:  # noqa: ANN401
+    def start(*flags: str, world: World | None = None, **how: Any) -> Sandbox:  # noqa: ANN401
         there = world or boots.world([cell.row], bare=conformance.variant(cell).bare)
         all_flags = (*conformance.variant(cell).flags, *flags)
         started.append(boots.sandbox(cell.backend, there, flags=all_flags, **how))
@@ -94,7 +95,7 @@ def launch(request: pytest.FixtureRequest, cell: Cell) -> Callable[..., subproce
     """
     conformance = _plugin(request)
     command = (*conformance.host().argv(cell.backend), *conformance.variant(cell).flags)
-    return partial(boot.launch, command)
+    return partial(boot.launch, command, pace=boot.kind(cell.backend).pace)
 
 
 def _plugin(request: pytest.FixtureRequest) -> plugin.Conformance:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from conformance.checks.probes import search
-from conformance.harness.boot import Sandbox, identity
 from conformance.harness.covers import covers
 from conformance.harness.errors import on_the_host
 from conformance.harness.inside import Inside
+from conformance.harness.sandbox import Sandbox, identity
 from conformance.harness.world import KEYS, World
 from fixtures.listeners import canary
 from launcher.spec.load import load

@@ -66,7 +66,7 @@ def test_the_sockets_are_mounts(inside: Inside, cell: Cell) -> None:
     assert mounted(inside, sockets, cell.means) == []
 
 
-@covers("audio", "absent", variant=("off", "bare"))
+@covers("audio", "absent")
 def test_nothing_inside_can_make_a_sound(inside: Inside, host: World) -> None:
     """The same players fail at once, whatever socket they are told of, and nothing is recorded."""
     sound = host.services.sound

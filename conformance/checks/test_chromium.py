@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import zlib
 from pathlib import Path
 
-from conformance.harness.boot import Sandbox
+from conformance.checks.probes import screen
 from conformance.harness.cells import DEFAULT, Cell
 from conformance.harness.covers import covers
 from conformance.harness.errors import HarnessError, on_the_host
 from conformance.harness.inside import Inside
+from conformance.harness.machine import Machine
+from conformance.harness.sandbox import Sandbox
 from conformance.harness.world import World
 from fixtures import packages
 from fixtures.listeners import canary
@@ -22,12 +25,14 @@ CLIENT = (
     *("/org/freedesktop/DBus", "org.freedesktop.DBus.GetId"),
 )
 COLOUR = (18, 171, 52)
+SECCOMP_MODE_FILTER = 2  # proc_pid_status(5)
+WINDOW_S = 240.0  # on one emulated processor that others want, too; some 40 s alone
 # Its own script colours it: what is drawn has been run, too.
 PAGE = f"<body><script>document.body.style.background = 'rgb{COLOUR}'</script>"
 # By the pipe at descriptors 3 and 4 (--remote-debugging-pipe), which is no port that others could reach. Says
 # what chrome://policy shows, and what the environments of the browser's processes hold.
 ASK = r"""
-import os, select, subprocess, time
+import atexit, os, select, subprocess, time
 
 to_read, to_write = os.pipe()
 from_read, from_write = os.pipe()
@@ -38,6 +43,7 @@ def descriptors():
 
 argv = [given["program"], "--headless", "--disable-gpu", "--no-first-run", "--remote-debugging-pipe"]
 quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+atexit.register(lambda: (browser.kill(), browser.wait()))
 browser = subprocess.Popen(argv + given["flags"], preexec_fn=descriptors, close_fds=False, **quiet)
 os.close(to_read), os.close(from_write)
 number, rest, end = 0, b"", time.monotonic() + 60
@@ -85,8 +91,6 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
     except OSError:
         pass
 found["environments"] = environments
-browser.kill()
-browser.wait()
 print(json.dumps(found))
 """
 
@@ -132,7 +136,7 @@ def _predicted(how: int, left: int, up: int, corner: int) -> int:
     return (0, left, up, (left + up) // 2)[how]
 
 
-@covers("chromium", "own")
+@covers("chromium", "own", by="the host's display")
 def test_the_browser_draws_a_page(inside: Inside, host: World) -> None:
     """Chromium starts inside by its name on PATH, runs a page's script, and draws it."""
     browser(inside)
@@ -148,7 +152,7 @@ def test_the_browser_draws_a_page(inside: Inside, host: World) -> None:
     assert shot.stat().st_uid == host.user.uid
 
 
-@covers("chromium", "own")
+@covers("chromium", "own", by="the host's display")
 def test_the_policy_is_applied(inside: Inside, host: World, cell: Cell) -> None:
     """The managed policy stands as mandatory and valid in chrome://policy."""
     program = browser(inside)
@@ -183,7 +187,7 @@ def test_the_policy_cannot_be_changed(inside: Inside) -> None:
         assert inside.sh(attack).rc != 0, attack
 
 
-@covers("chromium", "own", variant=("default", "bare"))
+@covers("chromium", "own", variant=("default", "bare"), by="the host's display")
 def test_its_profile_is_its_own(inside: Inside, host: World) -> None:
     """Its profile begins empty, in the sandbox's home: nothing of the host's comes in, nothing goes out."""
     browser(inside)
@@ -204,7 +208,7 @@ def test_its_profile_is_its_own(inside: Inside, host: World) -> None:
     assert sorted(host.home.joinpath(".config/chromium").rglob("*")) == before
 
 
-@covers("chromium", "own", variant="default", needs=("dbus-session",))
+@covers("chromium", "own", variant="default", needs=("dbus-session",), by="the host's display")
 def test_it_is_never_on_the_session_bus(inside: Inside, host: World) -> None:
     """The browser never speaks with the session bus, which programs beside it reach."""
     program = browser(inside)
@@ -228,6 +232,80 @@ def _counter(host: World) -> int:
     """How many clients the host's bus has had: the number in the unique name of a new one."""
     said = host.output(CLIENT)
     return int(said.partition("destination=:1.")[2].split()[0])
+
+
+# Of each process of the browser's: what it is, its seccomp mode, and how deep in process namespaces it is,
+# counted from ours (proc_pid_status(5)). Those that its zygote has made have blanks between their words.
+CONFINED = r"""
+import os
+found = []
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        with open(f"/proc/{pid}/cmdline") as line, open(f"/proc/{pid}/status") as status:
+            words = line.read().replace("\0", " ").split()
+            fields = dict(row.split(":", 1) for row in status)
+    except (OSError, ValueError):
+        continue
+    if words and words[0].endswith("/chromium"):
+        kind = next((word[7:] for word in words if word.startswith("--type=")), "browser")
+        found.append([kind, int(fields["Seccomp"]), len(fields["NSpid"].split())])
+print(json.dumps(found))
+"""
+
+
+# An extension, which colours every page as it likes (developer.chrome.com, "Content scripts").
+EXTENSION = {"manifest_version": 3, "name": "fixture", "version": "1"}
+SCRIPTS = {"content_scripts": [{"matches": ["<all_urls>"], "js": ["colour.js"]}]}
+
+
+@covers("chromium", "own", variant="default", by="Xorg")
+def test_its_window_is_on_the_machines_screen(sandbox: Machine) -> None:
+    """Typed to a shell, `chromium` shows a page on the machine's own screen, where the policy is in force.
+
+    Its profile is its own, and its own sandbox is on: all by one start of a browser, which is dear here.
+    """
+    inside, host = sandbox.inside, sandbox.world
+    browser(inside)
+    shade, theirs, word = screen.colour(), screen.colour(), canary()
+    bait = host.write(".config/chromium/Default/Preferences", f'{{"fixture": "{word}"}}')
+    before = sorted(host.home.joinpath(".config/chromium").rglob("*"))
+    host.write(host.path / "page.html", PAGE.replace(f"rgb{COLOUR}", f"rgb{shade}"))
+    host.write(host.path / "extension/manifest.json", json.dumps({**EXTENSION, **SCRIPTS}))
+    host.write(host.path / "extension/colour.js", f"document.body.style.background = 'rgb{theirs}'")
+    assert sandbox.picture().share(shade) == 0
+
+    start = "chromium --load-extension=/project/extension file:///project/page.html"
+    pid = inside.output(f"{start} >/tmp/said 2>&1 & echo $!")
+    # A dialog says first that the policy forbids the extension.
+    seen = screen.filled(sandbox, pid, shade, theirs, least=0.5, patience_s=WINDOW_S, press="ret")
+    confined = inside.python(CONFINED)
+    ours = inside.output("grep Seccomp: /proc/self/status").split()[1]
+    made = inside.output("ls -A ~/.config/chromium")
+    found = inside.sh(f"grep -rl {word} ~/.config '{host.home}/.config'").stdout
+    said = inside.output(f"kill {pid} 2>/dev/null; cat /tmp/said; rm /tmp/said")
+    after = sorted(host.home.joinpath(".config/chromium").rglob("*"))
+
+    with on_the_host():
+        assert word in bait.read_text()
+        assert _drawn_on_the_host(host) == theirs, "where there is no policy, the extension runs"
+    assert seen == shade, said[-2000:]
+    assert ["browser", int(ours), 1] in confined, "what is not confined is seen, too"
+    renderers = [(seccomp, depth) for kind, seccomp, depth in confined if kind == "renderer"]
+    assert renderers
+    assert all(seccomp == SECCOMP_MODE_FILTER and depth > 1 for seccomp, depth in renderers), renderers
+    assert "Default" in made
+    assert found == ""
+    assert after == before
+
+
+def _drawn_on_the_host(host: World) -> tuple[int, ...]:
+    """What colour the same page with the same extension has there."""
+    shot = host.path / "control.png"
+    real = host.output(("readlink", "-f", "/usr/lib/chromium/chromium"))
+    more = ("--no-sandbox", f"--load-extension={host.path}/extension", f"--user-data-dir={host.path}/profile")
+    words = (f"--screenshot={shot}", f"file://{host.path}/page.html")
+    host.output((real, *HEADLESS.split(), *more, *words), timeout_s=60)
+    return pixel(shot, 160, 120)
 
 
 @covers("chromium", "own", means=True)

@@ -8,11 +8,11 @@ import pytest
 
 from conformance.checks.probes import readonly, search
 from conformance.checks.probes.means import mounted
-from conformance.harness.boot import Sandbox
 from conformance.harness.cells import Cell
 from conformance.harness.covers import covers
 from conformance.harness.errors import on_the_host
 from conformance.harness.inside import Inside
+from conformance.harness.sandbox import Sandbox
 from conformance.harness.world import World
 from fixtures.listeners import canary
 

@@ -211,7 +211,7 @@ def test_a_proxy_of_its_own_is_behind_it(inside: Inside, cell: Cell) -> None:
     assert bus.socket_of_a(inside, cell, address.removeprefix("unix:path=")) == ""
 
 
-@covers("dbus-session", "absent", variant=("off", "bare"))
+@covers("dbus-session", "absent")
 def test_there_is_no_session_bus(inside: Inside, host: World) -> None:
     """No variable names a bus, no socket that is there is one, and no secret can be had."""
     session, name, secret = host.services.session_bus, canary(), canary()

@@ -133,7 +133,7 @@ def test_the_system_bus_is_a_proxys(inside: Inside, cell: Cell) -> None:
     assert bus.socket_of_a(inside, cell, USUAL[0]) == ""
 
 
-@covers("dbus-system", "absent", variant=("off", "bare"))
+@covers("dbus-system", "absent")
 def test_there_is_no_system_bus(inside: Inside, host: World) -> None:
     """Neither a variable nor a usual path, nor any socket that is there, leads to a system bus."""
     system = host.services.system_bus

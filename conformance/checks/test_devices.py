@@ -10,6 +10,7 @@ from conformance.harness.cells import Cell, cells
 from conformance.harness.covers import covers
 from conformance.harness.errors import HarnessError, on_the_host
 from conformance.harness.inside import Inside
+from conformance.harness.machine import Machine
 from conformance.harness.world import World
 from fixtures.errors import FixtureError
 from fixtures.listeners import canary
@@ -19,6 +20,8 @@ from launcher.spec.load import load
 # Major and minor numbers (the kernel's Documentation/admin-guide/devices.txt) that a program needs.
 MINIMAL = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 PTMX, PTS = (5, 2), range(136, 144)
+# Where the sandbox's own terminal is no pseudo-terminal: a virtio console, a serial line.
+LINES = ((229, 0), (4, 64))
 DRM = 226
 LINKS = {"core", "fd", "ptmx", "pts", "shm", "stdin", "stdout", "stderr", "console", "mqueue"}
 
@@ -65,6 +68,7 @@ def test_only_the_minimal_devices_are_there(inside: Inside, host: World, cell: C
         for path, kind, major, minor in found["nodes"]
         if (kind, major, minor) not in allowed
         and not (kind == "char" and major in PTS)
+        and not (path == "/dev/console" and (major, minor) in LINES)
         and not (kind == "char" and major == DRM and granted(cell, "gpu"))
     ]
     more = {(kind, major, minor) for _, kind, major, minor in outside["nodes"]} - allowed
@@ -227,10 +231,35 @@ def test_no_terminal_of_the_host_is_there(inside: Inside, host: World) -> None:
 @covers("devices", "own", means=True, needs=["kvm"])
 def test_dev_is_what_the_table_says(inside: Inside, cell: Cell) -> None:
     """/dev is the file system that the table names, with the nodes that it lists."""
-    kind, _, listed = cell.means.partition(" ")
+    kind, _, listed = cell.means.partition(";")[0].partition(" ")
 
     mounted = inside.mount_point("/dev")
 
     assert mounted.filesystem == kind
     for name in listed.removeprefix("with ").replace("and ", "").split(", "):
         assert kind != "tmpfs" or inside.file(f"/dev/{name}").exists, name
+
+
+# Classes of PCI (linux/pci_ids.h): mass storage, multimedia, serial; and QEMU's names of what a host gives.
+STORAGE, MULTIMEDIA, SERIAL = 0x01, 0x04, 0x0780
+HOSTS = ("vfio", "usb-host", "vhost", "scsi", "nvme", "ide", "virtio-blk", "floppy", "sd-card", "rng")
+
+
+@covers("devices", "own", by="QEMU's own")
+def test_the_machine_has_no_disk_no_sound_and_nothing_of_the_hosts(sandbox: Machine) -> None:
+    """QEMU has no block device and no sound card, and passes no device of the host through."""
+    found = sandbox.qmp("query-pci")
+    classes = [device["class_info"]["class"] for bus in found for device in bus["devices"]]
+    types = [
+        entry["type"]
+        for path in ("/machine/peripheral", "/machine/peripheral-anon", "/machine/unattached")
+        for entry in sandbox.qmp("qom-list", path=path)
+    ]
+    partitions = sandbox.inside.output("cat /proc/partitions").splitlines()[2:]
+
+    assert SERIAL in classes, "what the machine does have is seen"
+    assert any("virtio-9p" in kind for kind in types)
+    assert [number for number in classes if number >> 8 in (STORAGE, MULTIMEDIA)] == []
+    assert [kind for kind in types if kind.removeprefix("child<").startswith(HOSTS)] == []
+    assert sandbox.qmp("query-block") == []
+    assert partitions == []

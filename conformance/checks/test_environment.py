@@ -5,14 +5,18 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 from conformance.checks.probes import search
+from conformance.checks.probes.memory import holds
 from conformance.harness import as_seen
-from conformance.harness.boot import Sandbox
 from conformance.harness.covers import covers
 from conformance.harness.errors import on_the_host
 from conformance.harness.inside import Inside
-from conformance.harness.world import KEYS, TOKENS, World
+from conformance.harness.machine import Machine
+from conformance.harness.sandbox import Sandbox
+from conformance.harness.world import KEYS, SECRETS, TOKENS, World
+from fixtures.home import FILES
 from fixtures.listeners import canary
 from launcher.spec.load import load
 
@@ -49,7 +53,7 @@ def environments(sandbox: Sandbox) -> dict[str, str]:
     """Those of all processes inside; what they cannot read of each other there is read from outside."""
     found: dict[str, str] = sandbox.inside.python(ENVIRONMENTS)
     closed = [pid for pid, text in found.items() if text.startswith("errno 13")]
-    numbers = as_seen.inner(sandbox.pids()) if closed else {}
+    numbers = sandbox.inner() if closed else {}
     for pid in closed:
         if int(pid) in numbers:
             found[pid] = as_seen.read(numbers[int(pid)], "environ").decode(errors="replace")
@@ -113,6 +117,40 @@ def test_pid_1_has_no_more_than_the_agent(sandbox: Sandbox, inside: Inside) -> N
 
     assert not found["1"].startswith("errno"), "it has to be readable, or nothing is known"
     assert first <= names
+
+
+@covers("environment", "own", means=True, variant=("default", "no-network"), by="the machine's memory")
+def test_the_machines_memory_has_what_is_granted_alone(
+    fresh: Callable[..., Sandbox], new_world: Callable[..., World]
+) -> None:
+    """In all of QEMU's memory, the guest's in it, there is no secret of the caller's environment or home, but
+    what a row grants.
+    """
+    world = new_world()
+    secrets = {
+        name: word for name, word in world.canaries.items() if name in (*FILES, *map("${}".format, SECRETS))
+    }
+    granted = canary()
+
+    sandbox = cast("Machine", fresh(world=world, environ={"EDITOR": granted}))
+    sandbox.inside.sh(
+        "find / -xdev -type f -size -100k -exec test -f {} \\; -exec cat {} + >/dev/null 2>&1", timeout_s=60
+    )
+    found = holds(sandbox.qemu, [*secrets.values(), granted])
+
+    with on_the_host():
+        assert set(secrets.values()) <= set(holds_files(world, secrets)), "each of them is on the host"
+    assert granted in found, "what is granted is seen by the same search"
+    assert [name for name, word in secrets.items() if word in found] == []
+
+
+def holds_files(world: World, names: dict[str, str]) -> list[str]:
+    """The words that are where their names say: in a file of the home, or in the environment."""
+    return [
+        word
+        for name, word in names.items()
+        if word in (world.environ[name[1:]] if name[0] == "$" else (world.home / name).read_text())
+    ]
 
 
 @covers("gh-token", "absent")

@@ -19,9 +19,9 @@ import pexpect
 import pytest
 
 from conformance.harness import as_seen
-from conformance.harness.boot import Sandbox, descendants, spawn
 from conformance.harness.covers import covers
 from conformance.harness.errors import HarnessError, on_the_host
+from conformance.harness.sandbox import Sandbox, descendants, held, spawn
 from conformance.harness.world import World
 from fixtures.listeners import canary
 from fixtures.process import wait_until
@@ -30,6 +30,8 @@ Launch = Callable[..., subprocess.CompletedProcess[bytes]]
 PIPED = ("default", "no-network", "bare", "off")
 ENDS = {"0": 0, "7": 7, "125": 125, "255": 255, "kill -INT": 130, "kill -KILL": 137, "kill -TERM": 143}
 SIZE = 10 << 20
+UP = ".up-"  # how a file begins that says that a process inside runs
+WAIT_S = 90.0
 TEE = """exec python3 -I -c '
 import sys
 while data := sys.stdin.buffer.read1(65536):
@@ -50,19 +52,21 @@ class Started:
         self.world = world
         self.word = canary()
         # A name of a program inside: it stands in the command line of each, seen from the host.
-        text = text.replace("$WORD", self.word)
-        lines = f"sleeper() {{ bash -c 'exec -a {self.word} sleep 1000'; }}; {text}"
+        sleep = f"'echo >/project/{UP}$$; exec -a {self.word} sleep 1000'"
+        lines = f"sleeper() {{ bash -c {sleep}; }}; {text.replace('$SLEEP', sleep)}"
         self.before = traces(world)
+        self.family: list[int] = []
         argv = (*sandbox.command, "--quiet", *sandbox.flags, "--shell", str(world.path), "-c", lines)
         self.child: Any = spawn(argv, world.user, world.environ, cwd=world.home)
 
     def sleepers(self, number: int) -> None:
-        """Wait until so many of them run."""
+        """Wait until so many of them run; what has been started for them on the host is remembered."""
         wait_until(
-            lambda: None if len(named(self.word)) == number else f"{len(named(self.word))} run",
+            lambda: None if (up := len(list(self.world.path.glob(f"{UP}*")))) == number else f"{up} run",
             f"{number} processes inside",
-            timeout_s=30,
+            timeout_s=WAIT_S,
         )
+        self.family += held(descendants(self.child.pid))
 
     def gone(self) -> None:
         """Assert that nothing is left: no process, no mount, no file, no directory, no abstract socket."""
@@ -73,7 +77,9 @@ class Started:
 
     def left(self) -> list[str]:
         now = traces(self.world)
-        return [f"process {pid}" for pid in named(self.word)] + sorted(now - self.before)
+        alive = [number for number in self.family if not select.select([number], [], [], 0)[0]]
+        processes = [f"process {pid}" for pid in named(self.word)]
+        return [*processes, *(f"{len(alive)} that it started" for _ in alive[:1]), *sorted(now - self.before)]
 
 
 Start = Callable[..., Started]
@@ -93,6 +99,8 @@ def started(sandbox: Sandbox, new_world: Callable[..., World]) -> Iterator[Start
         below = descendants(one.child.pid) if one.child.isalive() else []
         for pid in (*below, *named(one.word)):
             as_seen.send(pid, signal.SIGKILL)
+        for number in one.family:
+            os.close(number)
         if below:
             one.child.wait()
         one.child.close()
@@ -111,9 +119,9 @@ def named(word: str) -> list[int]:
 
 def traces(world: World) -> set[str]:
     """All that a start could leave: what runs for this home, lies in its directories, or is mounted."""
-    found = {str(path) for top in (world.home, world.runtime) for path in top.rglob("*")}
+    found = {str(path) for top in (world.home, world.runtime) for path in below(top)}
     # What is meant to be kept: the state directory, ~/.claude, and tmux's configuration.
-    kept = (".local", ".claude", "project/.tmux", "project/.git")
+    kept = (".local", ".claude", "project/.tmux", "project/.git", f"project/{UP}")
     found = {path for path in found if not path.startswith(tuple(str(world.home / name) for name in kept))}
     found |= {str(path) for path in Path("/tmp").iterdir() if _owner(path) == world.user.uid and _ours(path)}
     found |= orphaned()
@@ -126,6 +134,13 @@ def traces(world: World) -> set[str]:
                 if os.fsencode(world.home) in line:
                     found.add(f"process {entry.name} {line[:100]!r}")
     return found
+
+
+def below(top: Path) -> list[Path]:
+    """All that lies there, at a moment at which nothing of it goes away."""
+    while True:
+        with suppress(FileNotFoundError):
+            return list(top.rglob("*"))
 
 
 def orphaned() -> set[str]:
@@ -172,7 +187,7 @@ def test_the_status_passes_through_a_session(started: Start, end: str) -> None:
     """The agent's status is the launcher's, with a session between them too."""
     child = started(script(end)).child
 
-    child.expect_exact(pexpect.EOF, timeout=30)
+    child.expect_exact(pexpect.EOF, timeout=WAIT_S)
     child.wait()
 
     assert child.exitstatus == ENDS[end]
@@ -199,7 +214,7 @@ def test_a_closed_pipe_ends_the_agent(sandbox: Sandbox, host: World) -> None:
     """Who writes to a pipe that nobody reads any more ends inside as outside: `… | head` comes to its end."""
     command = f"{_quoted(sandbox)} --quiet --shell '{host.path}' -c 'yes; echo $? >/project/.yes' | head -c 4"
 
-    done = host.run(("bash", "-c", command))
+    done = host.run(("bash", "-c", command), timeout_s=WAIT_S)
 
     assert done.stdout == "y\ny\n"
     wait_until(lambda: None if (host.path / ".yes").exists() else "no status", "the end of yes", timeout_s=10)
@@ -210,11 +225,11 @@ def test_a_closed_pipe_ends_the_agent(sandbox: Sandbox, host: World) -> None:
 def test_nothing_is_left_after_the_end(started: Start) -> None:
     """When the agent ends, its children in the background end with it, and no file or mount is left."""
     until = "while [ ! -e /project/go ]; do sleep 0.05; done"
-    one = started(f"sleeper & setsid bash -c 'exec -a $WORD sleep 1000' & {until}")
+    one = started(f"sleeper & setsid bash -c $SLEEP & {until}")
     one.sleepers(2)
 
     (one.world.path / "go").touch()
-    one.child.expect_exact(pexpect.EOF, timeout=30)
+    one.child.expect_exact(pexpect.EOF, timeout=WAIT_S)
     (one.world.path / "go").unlink()
 
     one.gone()
@@ -236,11 +251,11 @@ def test_nothing_is_left_when_the_launcher_is_killed(started: Start) -> None:
 def test_signals_reach_the_agent(started: Start, name: str) -> None:
     """INT, TERM, HUP and QUIT to the launcher reach the agent, which decides how it ends; nothing is left."""
     one = started(f"trap 'echo caught; exit 9' {name}; sleeper & echo armed; while :; do wait; done")
-    one.child.expect_exact(b"armed", timeout=30)
+    one.child.expect_exact(b"armed", timeout=WAIT_S)
     one.sleepers(1)
 
     as_seen.send(one.child.pid, getattr(signal, f"SIG{name}"))
-    one.child.expect_exact(pexpect.EOF, timeout=30)
+    one.child.expect_exact(pexpect.EOF, timeout=WAIT_S)
     one.child.wait()
 
     assert b"caught" in one.child.before
@@ -263,7 +278,7 @@ def test_nothing_is_left_whatever_was_killed(started: Start) -> None:
         victims = descendants(other.child.pid)
         as_seen.send(victims[min(index, len(victims) - 1)], signal.SIGKILL)
         as_seen.send(other.child.pid, signal.SIGTERM)
-        other.child.expect_exact(pexpect.EOF, timeout=30)
+        other.child.expect_exact(pexpect.EOF, timeout=WAIT_S)
 
         other.gone()
 

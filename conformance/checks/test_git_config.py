@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 
@@ -13,6 +14,8 @@ from conformance.harness.cells import Cell
 from conformance.harness.covers import covers
 from conformance.harness.errors import on_the_host
 from conformance.harness.inside import Inside
+from conformance.harness.machine import Machine
+from conformance.harness.sandbox import Sandbox
 from conformance.harness.world import World
 
 Launch = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -76,6 +79,28 @@ def test_each_layout_works(new_world: Callable[..., World], launch: Launch, layo
 
     assert done.stdout.decode().split() == ["ada@fixture.test"], done.stderr
     assert b"[x]" not in b"".join(p.read_bytes() for p in world.home.rglob("*git*") if p.is_file())
+
+
+@covers("git-config", "read-only", means=True, by="9p share")
+def test_files_come_by_a_directory_of_the_users_alone(fresh: Callable[..., Sandbox]) -> None:
+    """What is read-only is so by QEMU, whoever is root in the guest; single files come from a directory that
+    is the user's alone (0700), and gone afterwards.
+    """
+    sandbox = cast("Machine", fresh())
+    shares = sandbox.shares
+    directory, _ = shares["git_config"]
+    modes = [path.stat().st_mode & 0o777 for path in (directory, directory.parent)]
+    names = sorted(path.name for path in directory.iterdir())
+    sandbox.close()
+
+    assert directory.is_relative_to(sandbox.world.runtime)
+    assert modes == [0o700, 0o700]
+    assert names
+    assert not directory.exists()
+    writable = [path for path, readonly in shares.values() if not readonly]
+    assert {sandbox.world.path, sandbox.world.home / ".claude"} <= set(writable)
+    assert [p for p in writable if not p.is_relative_to(sandbox.world.home)] == []
+    assert len(writable) == 3  # the third one: the launcher's copy of ~/.claude.json
 
 
 @covers("git-config", "absent", variant=("bare", "off"))

@@ -10,11 +10,11 @@ import pytest
 
 from conformance.checks.probes import readonly
 from conformance.checks.probes.means import mounted
-from conformance.harness.boot import Sandbox
 from conformance.harness.cells import Cell
 from conformance.harness.covers import covers
 from conformance.harness.errors import on_the_host
 from conformance.harness.inside import Inside
+from conformance.harness.sandbox import Sandbox
 from conformance.harness.world import World
 from fixtures import users
 from fixtures.project import git_project, with_submodule, worktree

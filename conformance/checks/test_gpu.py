@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from conformance.harness.boot import Sandbox
 from conformance.harness.covers import covers
 from conformance.harness.errors import HarnessError, on_the_host
+from conformance.harness.machine import Machine
 from conformance.harness.mounts import REMEDY
+from conformance.harness.sandbox import Sandbox
 from conformance.harness.world import World
 from fixtures.process import output
 
@@ -121,15 +122,35 @@ def test_devices_are_mounted_as_devices(fresh: Callable[..., Sandbox], cards: Wo
     assert {other for other in others if not other.startswith("/dev/pts/")} <= expected
 
 
+VIRTIO_GPU = (0x1AF4, 0x1050)
+HOSTS = ("/dev/dri", "/dev/vfio", "/dev/nvidia", "/dev/kfd")
+
+
+@covers("gpu", "own")
+def test_the_card_is_qemus_and_none_of_the_hosts(sandbox: Machine) -> None:
+    """The machine has one graphics card, which QEMU makes of nothing: it has no node of the host's open."""
+    opened = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{sandbox.qemu}/fd")]
+    types = [entry["type"] for entry in sandbox.qmp("qom-list", path="/machine/peripheral-anon")]
+
+    assert sandbox.displays() == [VIRTIO_GPU]
+    # Not virtio-vga-gl, which has the host's card draw.
+    assert "child<virtio-vga>" in types
+    assert "/dev/null" in opened, "what it has open is seen"
+    assert [path for path in opened if path.startswith(HOSTS)] == []
+    assert not sandbox.inside.file(str(DRI)).exists
+
+
 @covers("gpu", "absent", variant="off")
 def test_without_it_there_is_no_card(fresh: Callable[..., Sandbox], cards: World) -> None:
     """With --without gpu there is neither /dev/dri nor a driver's directory."""
     outside = cards.python(ASK, directory=str(DRI))
 
-    inside = fresh(world=cards).inside
+    sandbox = fresh(world=cards)
+    inside = sandbox.inside
 
     with on_the_host():
         assert outside
+    assert sandbox.displays() == []
     assert inside.python(ASK, directory="/dev/dri") == {}
     assert [path for path in (DRI, DRIVERS) if inside.file(str(path)).exists] == []
 

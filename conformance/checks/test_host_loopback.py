@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from conformance.checks.probes import network
+from conformance.harness.cells import Cell
 from conformance.harness.covers import covers
 from conformance.harness.errors import on_the_host
 from conformance.harness.inside import Inside
@@ -67,6 +68,40 @@ def test_no_server_on_the_hosts_loopback_is_reached(inside: Inside, host: World)
     assert came == before
 
 
+# The way out of the machine, and the relay's own name server.
+NEXT = """
+import os
+found = []
+with open("/proc/net/route") as lines:
+    for fields in map(str.split, list(lines)[1:]):
+        # Little-endian, in hex (proc_net(5)).
+        found.append(".".join(str(int(fields[2][at : at + 2], 16)) for at in (6, 4, 2, 0)))
+if os.path.exists("/etc/resolv.conf"):
+    with open("/etc/resolv.conf") as lines:
+        found += [line.split()[1] for line in lines if line.startswith("nameserver")]
+print(json.dumps(sorted({address for address in found if address != "0.0.0.0"})))
+"""
+
+
+@covers("host-loopback", "absent", by="passt")
+def test_the_way_out_does_not_lead_to_the_hosts_loopback(inside: Inside, host: World, cell: Cell) -> None:
+    """At the NAT's own addresses, gateway and name server, no server on the host's loopback answers."""
+    with listeners() as there:
+        control = host.python(network.REACH, tries=tries(there))
+        before = [len(server.connections) for _, server in there]
+
+        ways = inside.python(NEXT)
+        to = [[kind, way, server.port] for way in ways for kind, server in (there[0], there[3])]
+        found = inside.python(network.REACH, tries=to, wait_s=2)
+        came = [len(server.connections) for _, server in there]
+
+    with on_the_host():
+        assert network.answers(control) == [f"answer {server.canary}" for _, server in there]
+    assert len(ways) == (1 if cell.variant == "off" else 2), "there is no name server without row dns"
+    assert [came for came in network.answers(found) if came.startswith("answer")] == []
+    assert came == before
+
+
 @covers("host-loopback", "shared", means=True)
 def test_loopback_is_the_hosts_network_namespace(inside: Inside, host: World) -> None:
     """The loopback inside is that of the host's network namespace."""
@@ -75,7 +110,7 @@ def test_loopback_is_the_hosts_network_namespace(inside: Inside, host: World) ->
     assert inside.python(network.INTERFACES)["namespace"] == outside
 
 
-@covers("host-loopback", "absent", means=True)
+@covers("host-loopback", "absent", means=True, by="network namespace")
 def test_loopback_is_another_network_namespaces(inside: Inside, host: World) -> None:
     """The loopback inside is not that of the host's network namespace."""
     outside = host.python(network.INTERFACES)["namespace"]

@@ -9,11 +9,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from conformance.harness.boot import Sandbox
 from conformance.harness.cells import Cell
 from conformance.harness.covers import covers
 from conformance.harness.errors import HarnessError, on_the_host
 from conformance.harness.inside import Inside
+from conformance.harness.sandbox import Sandbox
 from conformance.harness.world import World
 from fixtures import sockets, users
 from fixtures.process import output

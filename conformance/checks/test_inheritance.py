@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from conformance.checks.probes.calls import PRELUDE, numbers
-from conformance.harness.boot import KINDS, Sandbox
+from conformance.harness import as_seen
+from conformance.harness.boot import kind
 from conformance.harness.cells import Cell
 from conformance.harness.covers import covers
 from conformance.harness.errors import on_the_host
-from conformance.harness.inside import PYTHON, Inside
+from conformance.harness.inside import PYTHON
+from conformance.harness.machine import Machine
+from conformance.harness.sandbox import Sandbox
 from conformance.harness.world import World
 from fixtures.listeners import canary
 
@@ -74,11 +77,10 @@ def caller(host: World, word: str, umask: int = 0o077) -> tuple[str, ...]:
 
 
 @contextmanager
-def started(by: tuple[str, ...], shared: Sandbox, cell: Cell, world: World) -> Iterator[Inside]:
+def started(by: tuple[str, ...], shared: Sandbox, cell: Cell, world: World) -> Iterator[Sandbox]:
     """A sandbox that the caller starts on a terminal, with the flags of the shared one."""
-    kind = KINDS.get(cell.backend, Sandbox)
-    with closing(kind((*by, *shared.command), world, flags=shared.flags)) as sandbox:
-        yield sandbox.inside
+    with closing(kind(cell.backend)((*by, *shared.command), world, flags=shared.flags)) as sandbox:
+        yield sandbox
 
 
 # What each descriptor of each process leads to: text, or the names in a directory.
@@ -118,8 +120,8 @@ def test_no_descriptor_comes_along(sandbox: Sandbox, cell: Cell, new_world: Call
     by = caller(world, word)
 
     control = on_host(world, by, DESCRIPTORS, halves=[word[:20], word[20:]])
-    with started(by, sandbox, cell, world) as inside:
-        found = inside.python(DESCRIPTORS, halves=[word[:20], word[20:]])
+    with started(by, sandbox, cell, world) as other:
+        found = other.inside.python(DESCRIPTORS, halves=[word[:20], word[20:]])
 
     with on_the_host():
         assert {f"/proc/self/fd/{n}" for n in (9, 10, 64, 65, 200, 201)} <= set(control)
@@ -151,8 +153,8 @@ def test_no_session_keyring_comes_along(
     how = {"canary": word, **numbers(["keyctl"])}
 
     control = on_host(world, by, PRELUDE + KEYS, **how)
-    with started(by, sandbox, cell, world) as inside:
-        found = inside.python(PRELUDE + KEYS, timeout_s=30, **how)
+    with started(by, sandbox, cell, world) as other:
+        found = other.inside.python(PRELUDE + KEYS, timeout_s=30, **how)
 
     with on_the_host():
         assert control == {"listed": True, "read": word}
@@ -171,9 +173,9 @@ def test_no_state_of_the_callers_process_comes_along(
     blocked = world.output((*by, "grep", "SigBlk", "/proc/self/status")).split()[1]
 
     expected = state(sandbox.inside.output(MASKS))
-    with started(by, sandbox, cell, world) as inside:
-        found = state(inside.output(MASKS))
-        inside.output("echo x > /project/of-inside")
+    with started(by, sandbox, cell, world) as other:
+        found = state(other.inside.output(MASKS))
+        other.inside.output("echo x > /project/of-inside")
     mode = (world.path / "of-inside").stat().st_mode & 0o777
 
     with on_the_host():
@@ -198,16 +200,44 @@ def test_no_state_comes_along_without_a_terminal(sandbox: Sandbox, new_world: Ca
     command = (*sandbox.command, "--quiet", *sandbox.flags, "--shell", str(world.path), "-c")
     bad = state(world.output((*by, "/bin/sh", "-c", STATE)))
 
-    found = state(world.output((*by, *command, MASKS)))
+    seconds = 30 * sandbox.pace
+    found = state(world.output((*by, *command, MASKS), timeout_s=seconds))
     program = f"{PYTHON[:-1]} - <<'EOF'\n{probe_text(DESCRIPTORS, halves=[word[:20], word[20:]])}\nEOF"
-    leaked = world.output((*by, *command, program))
-    expected = state(world.output((*command, MASKS)))
+    leaked = world.output((*by, *command, program), timeout_s=seconds)
+    expected = state(world.output((*command, MASKS), timeout_s=seconds))
 
     with on_the_host():
         assert bad["limits"] >= set(map(str, LIMITS.values()))
     assert json.loads(leaked) == []
     assert found["directory"] == str(world.path)
     assert {**found, "directory": ""} == {**expected, "directory": ""}
+
+
+@covers("inheritance", "absent", means=True, by="QEMU's environment")
+def test_who_breaks_out_into_qemu_finds_nothing_of_the_callers(
+    sandbox: Sandbox, cell: Cell, new_world: Callable[..., World]
+) -> None:
+    """QEMU's environment names nothing but PATH; neither descriptors nor directory of it are the caller's."""
+    world, word = new_world(), canary()
+    by = caller(world, word)
+
+    with started(by, sandbox, cell, world) as other:
+        qemu = cast("Machine", other).qemu
+        environment = as_seen.read(qemu, "environ").decode()
+        exported = as_seen.read(other.pid, "environ").decode()
+        descriptors = as_seen.root("ls", "-l", f"/proc/{qemu}/fd", f"/proc/{other.pid}/fd").decode()
+        directory = as_seen.link(qemu, "cwd")
+        status = as_seen.read(qemu, "status").decode()
+
+    of_qemu, of_launcher = descriptors.split(f"/proc/{other.pid}/fd:")
+    with on_the_host():
+        assert "/caller-" in of_launcher, "the launcher has the caller's descriptors"
+        assert world.found_in(exported), "and its environment"
+    assert [line.partition("=")[0] for line in environment.split("\0") if line] == ["PATH"]
+    assert "/caller-" not in of_qemu
+    assert "/caller-" not in directory
+    ignored = next(line.split()[1] for line in status.splitlines() if line.startswith("SigIgn"))
+    assert not int(ignored, 16) & mask([2, 15])
 
 
 def on_host(host: World, by: tuple[str, ...], source: str, **given: Any) -> Any:  # noqa: ANN401  (JSON)

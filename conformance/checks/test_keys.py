@@ -11,11 +11,10 @@ from typing import Any
 from conformance.checks.probes.calls import numbers
 from conformance.checks.probes.keys import PLANT, READ, REMOVE
 from conformance.checks.probes.rooted import inside_as_root, outside_as_root
-from conformance.harness import as_seen
-from conformance.harness.boot import Sandbox
 from conformance.harness.covers import covers
 from conformance.harness.errors import HarnessError, on_the_host
 from conformance.harness.inside import Inside
+from conformance.harness.sandbox import Sandbox
 from conformance.harness.world import World
 
 Run = Callable[..., Any]
@@ -49,6 +48,22 @@ def test_no_key_of_the_users_is_had(inside: Inside, host: World) -> None:
     assert [way for way in found if way != LISTED] == []
 
 
+@covers("syscalls", "own")
+def test_calls_reach_another_kernels_keys(inside: Inside, host: World) -> None:
+    """A key of the user's on the host is had inside by no call, nor one that is made inside on the host."""
+    with planted(host.python) as key:
+        control = host.python(READ, **key)
+        found = inside.python(READ, **key)
+    with planted(inside.python) as key:
+        within = inside.python(READ, **key)
+        outside = host.python(READ, **key)
+
+    with on_the_host():
+        assert {"by its serial", "in the user keyring", "by a link"} <= set(control)
+    assert found == outside == []
+    assert {"in the user keyring", "by a link"} <= set(within)
+
+
 @covers("processes", "own")
 def test_no_key_of_the_users_is_listed(inside: Inside, host: World) -> None:
     """/proc/keys, which tells the names of keys and how large they are, names none of the host's."""
@@ -65,7 +80,7 @@ def test_no_key_of_the_users_is_listed(inside: Inside, host: World) -> None:
 @covers("privileges", "absent", by="setpriv", variant=("default",))
 def test_root_inside_has_no_key_of_roots(sandbox: Sandbox) -> None:
     """Root inside has no key of root's keyring, which is the host's: by the filter that all inside have."""
-    filters = {pid: status(pid) for pid in as_seen.inner(sandbox.pids()).values()}
+    filters = {pid: status(pid) for pid in sandbox.inner().values()}
     with planted(outside_as_root) as key:
         control = outside_as_root(READ, **key)
 

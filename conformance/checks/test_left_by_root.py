@@ -6,10 +6,10 @@ import stat
 from pathlib import Path
 
 from conformance.checks.probes.rooted import inside_as_root, outside_as_root
-from conformance.harness.boot import Sandbox
 from conformance.harness.covers import covers
 from conformance.harness.errors import HarnessError, on_the_host
 from conformance.harness.inside import Inside
+from conformance.harness.sandbox import Sandbox
 from conformance.harness.world import World
 
 # In a directory that all may write to, and in which is a file `theirs` that all may write to.

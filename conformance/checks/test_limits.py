@@ -7,14 +7,15 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from conformance.checks.probes.held import held
-from conformance.harness.boot import Sandbox
 from conformance.harness.cells import Cell
 from conformance.harness.covers import covers
 from conformance.harness.errors import HarnessError, on_the_host
 from conformance.harness.inside import Inside
+from conformance.harness.machine import Machine
+from conformance.harness.sandbox import Sandbox
 from conformance.harness.world import World
 from fixtures.listeners import canary
 from fixtures.process import wait_until
@@ -240,7 +241,26 @@ def test_processors_are_bounded(fresh: Fresh, host: World) -> None:
     assert [one for one in found if one["share"] >= 0.2 and one["processors"] > 1] == [], controls
 
 
-@covers("limits", "own", means=True)
+@covers("limits", "own", means=True, by="the guest's own")
+def test_the_machine_has_what_was_asked_for(fresh: Fresh) -> None:
+    """The machine has the memory and the processors that were asked for; its kernel counts the tasks."""
+    sandbox = cast("Machine", fresh("--max-memory", "512M", "--cpus", "2", "--max-tasks", str(TASKS)))
+    look = (
+        "import os, resource\nprint(json.dumps([os.cpu_count(), resource.getrlimit(resource.RLIMIT_NPROC)]))"
+    )
+
+    memory = sandbox.qmp("query-memory-size-summary")
+    processors = sandbox.qmp("query-cpus-fast")
+    total = int(sandbox.inside.output("grep MemTotal /proc/meminfo").split()[1]) << 10
+    seen = sandbox.inside.python(look)
+
+    assert (memory["base-memory"], memory.get("plugged-memory", 0)) == (512 << 20, 0)
+    assert len(processors) == 2
+    assert 384 << 20 < total < 512 << 20
+    assert seen == [2, [TASKS, TASKS]]
+
+
+@covers("limits", "own", means=True, by="transient scope")
 def test_a_means_that_the_table_names_keeps_it(fresh: Fresh, cell: Cell) -> None:
     """The host sees the limit where the table says it is: of the process, or of its cgroup. That is gone at
     the end.

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from conformance.checks.probes import network
-from conformance.harness.boot import Sandbox
+from conformance.harness import as_seen
 from conformance.harness.covers import covers
 from conformance.harness.errors import on_the_host
 from conformance.harness.inside import Inside
+from conformance.harness.machine import Machine
+from conformance.harness.sandbox import Sandbox
 from conformance.harness.world import World
 from fixtures.lan import lan
+from fixtures.listeners import canary
 
 LISTEN = r"""
 import os, socket
@@ -93,6 +97,85 @@ def test_the_network_namespace_is_the_hosts(inside: Inside, host: World) -> None
     found = inside.python(network.INTERFACES)
 
     assert found == outside
+
+
+@covers("network", "own")
+def test_servers_beyond_the_nat_answer(
+    fresh: Callable[..., Sandbox], new_world: Callable[..., World]
+) -> None:
+    """A neighbour, and the host at its own address on its network, answer by TCP and UDP."""
+    world = new_world()
+    with lan(world.services.scratch("lan"), as_user=world.user) as there:
+        reachable = [address for address in (*there.addresses, *there.own) if ":" not in address]
+        tries = [[kind, to, there.port] for kind in ("tcp", "udp") for to in reachable]
+        names = [["name", there.name, 0]]
+        control = network.on_lan(there, world, network.REACH, tries=tries + names)
+
+        found = fresh(world=world, prefix=there.prefix).inside.python(network.REACH, tries=tries)
+
+    with on_the_host():
+        assert network.answers(control) == [f"answer {there.canary}"] * 4 + [f"answer {there.answer}"]
+    assert network.answers(found) == [f"answer {there.canary}"] * 4
+
+
+@covers("network", "own")
+def test_nobody_comes_in_by_the_nat(inside: Inside, host: World) -> None:
+    """A server that listens inside, on all of its addresses, is reached by none of the host's."""
+    serve = """
+import os, socket
+server = socket.create_server(("", 0))
+child = os.fork()
+if child == 0:
+    os.setsid()
+    for number in range(3):
+        os.close(number)
+    server.settimeout(60)
+    while True:
+        server.accept()[0].sendall(given["word"].encode())
+print(json.dumps([server.getsockname()[1], child]))
+"""
+    word = canary()
+    here = ["127.0.0.1", *host.output(("hostname", "-I")).split()]
+
+    port, child = inside.python(serve, word=word)
+    control = inside.python(network.REACH, tries=[["tcp", "127.0.0.1", port]])
+    found = host.python(network.REACH, tries=[["tcp", way, port] for way in here], wait_s=2)
+    inside.output(f"kill {child}")
+
+    with on_the_host():
+        assert network.answers(control) == [f"answer {word}"], "inside it answers"
+    assert [came for came in network.answers(found) if word in came] == []
+
+
+@covers("network", "own", means=True)
+def test_the_only_network_device_is_the_nats(sandbox: Machine, host: World) -> None:
+    """The machine has one network device, with a stream to the NAT behind it: no QEMU user networking."""
+    words = os.fsdecode(as_seen.read(sandbox.qemu, "cmdline")).split("\0")
+    kinds = [words[at + 1].partition(",")[0] for at, word in enumerate(words) if word == "-netdev"]
+    found = sandbox.inside.python(network.INTERFACES)
+
+    assert kinds == ["stream"]
+    assert [number for number in classes(sandbox) if number >> 8 == NETWORK] == [NETWORK << 8]
+    assert len(sandbox.qmp("query-rx-filter")) == 1
+    assert len(found["names"]) == 2
+    assert found["names"] != host.python(network.INTERFACES)["names"]
+
+
+@covers("network", "absent", means=True, by="no network device")
+def test_the_machine_has_no_network_device(sandbox: Machine) -> None:
+    """Among the machine's devices there is none of a network's, and nothing that would take its packets."""
+    assert classes(sandbox), "what the machine does have is seen"
+    assert [number for number in classes(sandbox) if number >> 8 == NETWORK] == []
+    assert sandbox.qmp("query-rx-filter") == []
+    assert sandbox.qmp("human-monitor-command", **{"command-line": "info network"}).strip() == ""
+
+
+NETWORK = 0x02  # base class of PCI (linux/pci_ids.h)
+
+
+def classes(sandbox: Machine) -> list[int]:
+    """The class codes of all that is on the machine's buses."""
+    return [device["class_info"]["class"] for bus in sandbox.qmp("query-pci") for device in bus["devices"]]
 
 
 @covers("network", "absent")
@@ -195,7 +278,7 @@ print(json.dumps(found))
     assert inside.python(program) == ["here", "here"]
 
 
-@covers("network", "absent", means=True)
+@covers("network", "absent", means=True, by="network namespace")
 def test_the_network_namespace_is_another(inside: Inside, host: World) -> None:
     """The network namespace inside is not the host's."""
     outside = host.python(network.INTERFACES)["namespace"]

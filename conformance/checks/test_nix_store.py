@@ -14,6 +14,7 @@ from conformance.harness.cells import Cell
 from conformance.harness.covers import covers
 from conformance.harness.errors import HarnessError, on_the_host
 from conformance.harness.inside import Inside
+from conformance.harness.machine import Machine
 from conformance.harness.mounts import REMEDY
 from conformance.harness.world import World
 from fixtures.listeners import canary
@@ -59,20 +60,32 @@ def test_no_way_of_writing_reaches_the_store(inside: Inside, host: World) -> Non
         attacked = [str(path / "bin/tool"), str(path / "bin"), str(path)]
 
         found = readonly.attack(inside, path, attacked, out=["/tmp", "/project"])
-        planted = inside.sh(f"mkdir {STORE}/{path.name}-planted")
+        inside.sh(f"mkdir {STORE}/{path.name}-planted")
         came = Path(f"{path}-planted").exists()
 
     with on_the_host():
         assert blind == []
     assert found.reached == []
-    assert planted.rc != 0
     assert not came
 
 
-@covers("nix-store", "read-only", means=True)
+@covers("nix-store", "read-only", by="bind mount")
+def test_nothing_can_be_put_into_the_store(inside: Inside) -> None:
+    """In the store itself not even a name of one's own can be made."""
+    assert inside.sh(f"mkdir {STORE}/{secrets.token_hex(16)}-planted").rc != 0
+
+
+@covers("nix-store", "read-only", means=True, by="bind mount")
 def test_the_store_is_a_read_only_mount(inside: Inside, cell: Cell) -> None:
     """/nix/store is a mount of its own, read-only."""
     assert mounted(inside, str(STORE), cell.means) == []
+
+
+@covers("nix-store", "read-only", means=True, by="overlay")
+def test_the_store_is_read_only_to_qemu_under_an_overlay(sandbox: Machine) -> None:
+    """/nix/store is an overlay on a share that QEMU itself does not write, whoever is root in the guest."""
+    assert mounted(sandbox.inside, str(STORE), "overlay") == []
+    assert sandbox.shares["nix_store"] == (STORE, True)
 
 
 @covers("nix-store", "absent", variant="off")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from conformance.checks.probes.calls import PRELUDE, numbers
 from conformance.checks.probes.rooted import inside_as_root, outside_as_root
-from conformance.harness.boot import Sandbox
 from conformance.harness.covers import covers
 from conformance.harness.errors import HarnessError, on_the_host
+from conformance.harness.sandbox import Sandbox
 from conformance.harness.world import World
 
 DEEDS = """

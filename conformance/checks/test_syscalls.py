@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from errno import EAFNOSUPPORT, ENOSYS, EPERM
+from pathlib import Path
 from signal import SIGSEGV, SIGSYS
 from typing import Any
 
@@ -14,6 +16,7 @@ from conformance.harness.cells import Cell
 from conformance.harness.covers import covers
 from conformance.harness.errors import on_the_host
 from conformance.harness.inside import Inside
+from conformance.harness.machine import Machine
 from conformance.harness.world import World
 from launcher.spec.load import load
 
@@ -184,6 +187,50 @@ def test_no_call_gets_in_by_x32s_numbers(inside: Inside, host: World) -> None:
     with on_the_host():
         assert {name: came for name, (came, _) in control.items() if came != CAME} == {}
     assert {name: result for name, result in found.items() if result != ["", -ENOSYS]} == {}
+
+
+UTSNAME = """
+buffer = ctypes.create_string_buffer(6 * 65)
+call(given["uname"], ctypes.addressof(buffer))
+print(json.dumps([buffer.raw[at * 65:(at + 1) * 65].split(b"\\0")[0].decode() for at in (2, 3)]))
+"""
+
+
+@covers("syscalls", "own")
+def test_a_call_is_answered_by_a_kernel_of_its_own(inside: Inside, host: World) -> None:
+    """uname(2), by its number, gives another kernel's release and version than on the host."""
+    number = numbers(["uname"])["uname"]
+
+    outside = host.python(PRELUDE + UTSNAME, uname=number)
+    found = inside.python(PRELUDE + UTSNAME, uname=number)
+
+    with on_the_host():
+        assert outside == [os.uname().release, os.uname().version]
+    assert all(found)
+    assert found != outside
+
+
+@covers("syscalls", "own", means=True)
+def test_the_emulator_is_filtered(sandbox: Machine) -> None:
+    """Every thread of QEMU runs under a seccomp filter, and gains no privilege by what it starts."""
+    threads = Path(f"/proc/{sandbox.qemu}/task")
+    found = {
+        thread.name: [
+            line.split()[1]
+            for line in (thread / "status").read_text().splitlines()
+            if line.startswith(("NoNewPrivs:", "Seccomp:"))
+        ]
+        for thread in threads.iterdir()
+    }
+
+    assert found
+    assert {name: modes for name, modes in found.items() if modes != ["1", "2"]} == {}
+
+
+@covers("syscalls", "own")
+def test_ordinary_calls_work_there(inside: Inside, host: World) -> None:
+    """Threads, processes, debuggers, terminals, sockets and git work as on the host."""
+    assert inside.python(PRELUDE + ORDINARY) == host.python(PRELUDE + ORDINARY)
 
 
 ORDINARY = r"""

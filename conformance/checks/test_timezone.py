@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from conformance.harness.boot import Sandbox
 from conformance.harness.covers import covers
 from conformance.harness.errors import HarnessError, on_the_host
+from conformance.harness.sandbox import Sandbox
 from conformance.harness.world import World
 from fixtures import users
 

@@ -8,6 +8,7 @@ from conformance.harness.cells import Cell
 from conformance.harness.covers import covers
 from conformance.harness.errors import on_the_host
 from conformance.harness.inside import Inside
+from conformance.harness.sandbox import Sandbox
 from conformance.harness.world import World
 from fixtures.listeners import canary
 
@@ -64,9 +65,21 @@ def test_the_compositors_socket_is_a_mount(inside: Inside, cell: Cell) -> None:
     assert mounted(inside, socket, cell.means) == []
 
 
+@covers("wayland", "own")
+def test_the_hosts_compositor_is_not_within_reach(inside: Inside, host: World) -> None:
+    """The screen is the machine's own: no variable names a compositor, and no usual path leads to one."""
+    assert _out_of_reach(inside, host)
+
+
 @covers("wayland", "absent", variant=("off", "bare"))
-def test_no_compositor_is_within_reach(inside: Inside, host: World) -> None:
-    """No variable names a compositor, and no usual path leads to its socket."""
+def test_no_compositor_is_within_reach(inside: Inside, host: World, sandbox: Sandbox) -> None:
+    """No variable names a compositor, no usual path leads to its socket, and no screen was made."""
+    assert _out_of_reach(inside, host)
+    assert sandbox.displays() == []
+
+
+def _out_of_reach(inside: Inside, host: World) -> bool:
+    """Whether the host's compositor answers on the host alone, and is not named inside."""
     socket = str(host.services.compositor.socket)
     runtime = inside.output("echo $XDG_RUNTIME_DIR")
     directories = (host.runtime, runtime, f"/run/user/{host.user.uid}")
@@ -79,4 +92,4 @@ def test_no_compositor_is_within_reach(inside: Inside, host: World) -> None:
     with on_the_host():
         assert control == "shown", "the same probe has to reach it on the host"
     assert all(answer.startswith("errno ") for answer in found.values()), found
-    assert names == "unset unset"
+    return names == "unset unset"

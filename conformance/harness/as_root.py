@@ -57,6 +57,7 @@ def nix_as_root(directory: Path, user: User) -> Iterator[NixDaemon]:
                 socket_directory=Path(given["socket_directory"]),
                 socket=Path(given["socket"]),
                 configuration=Path(given["configuration"]),
+                database=Path(given["database"]),
                 builder=given["builder"],
             )
         finally:

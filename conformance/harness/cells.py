@@ -35,6 +35,7 @@ OPTIONAL = (
     "nix-store",
     "nix-commands",
 )
+MADE = ("x11", "wayland", "gpu")
 # Rows that are about what another row grants, and go with it.
 FOLLOWS = {"claude-settings": "claude-config"}
 # The variants of the table in which every row is proven again; in its others, those that they change.
@@ -129,6 +130,7 @@ def _cell(spec: Spec, row: Row, backend: str, variant: str) -> Cell:
     leader = spec.rows[FOLLOWS.get(row.name, row.name)]
     if variant == OFF and leader.without and leader.default:
         word, means = "absent", f"--without {leader.name}"
-    if variant == BARE and row.name in OPTIONAL:
+    # What the sandbox itself makes is there on any host.
+    if variant == BARE and row.name in OPTIONAL and (word != "own" or row.name not in MADE):
         word, means = "absent", "this host has none"
     return Cell(backend=backend, variant=variant, row=row.name, word=word, means=means)

@@ -93,15 +93,22 @@ class Terminal(Protocol):
 class Console:
     """A bash at the other end of a terminal.
 
-    Once a command has not come back, the console is `broken` and every further use says so.
+    Once a command has not come back, the console is `broken` and every further use says so. `pace`: how many
+    times as long as a deadline says a command may take.
     """
 
     def __init__(
-        self, child: Terminal, *, transcript: Path | None = None, shared: Shared | None = None
+        self,
+        child: Terminal,
+        *,
+        transcript: Path | None = None,
+        shared: Shared | None = None,
+        pace: float = 1.0,
     ) -> None:
         self.child = child
         self.broken: ConsoleError | None = None
         self._shared = shared
+        self._pace = pace
         self._screen: deque[bytes] = deque([b""], maxlen=SCREEN + 1)
         self.transcript = transcript
         self._written = 0
@@ -124,7 +131,7 @@ class Console:
                 functions = functions.replace(name, str(number))
             # No history, no prompt, no report of background jobs: fewer lines that are not an answer.
             self._type("set +o history +o monitor; PS1= PS2= PROMPT_COMMAND= HISTFILE=; unset HISTFILE")
-            self._type(f'_d={directory}; mkdir -p "$_d"')
+            self._type(f'_d={directory}; mkdir -p "$_d"; : >"$_d/i"')
             for line in functions.splitlines():
                 self._type(line)
             if not self._shared:
@@ -141,7 +148,8 @@ class Console:
         with self._breaking():
             code = script.encode(errors="surrogateescape") if isinstance(script, str) else script
             shown = os.fsdecode(code) if len(code) < 200 else os.fsdecode(code[:200]) + " …"
-            return self._run(code, stdin, f"end of `{shown}`", deadline or Deadline(30))
+            seconds = (deadline or Deadline(30)).seconds
+            return self._run(code, stdin, f"end of `{shown}`", Deadline(self._pace * seconds))
 
     def leave(self, deadline: Deadline) -> bool:
         """Tidy up inside, and end the shell; whether that was the end within the deadline."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from conformance.harness.cells import Cell
 from conformance.harness.errors import HarnessError
@@ -19,7 +19,8 @@ class Cover:
     """`variants`: only in these, all that have the word when empty. `means`: about how, not whether.
 
     `by`: only where the table's means have that word in them. `needs`: rows whose resource the host must have
-    when the sandbox starts, besides that of `row`.
+    when the sandbox starts, besides that of `row`. `slow`: it keeps a processor busy for many seconds, as a
+    start does (economy.py).
     """
 
     row: str
@@ -28,6 +29,7 @@ class Cover:
     means: bool = False
     needs: tuple[str, ...] = ()
     by: str = ""
+    slow: bool = False
 
     def fits(self, cell: Cell) -> bool:
         """Whether a check of this is one of that cell."""
@@ -46,13 +48,15 @@ def covers(
     means: bool = False,
     needs: Iterable[str] = (),
     by: str = "",
+    slow: bool = False,
 ) -> Callable[[Check], Check]:
     """Say that a check proves `word` of `row`; may stand above a check more than once.
 
     Raises HarnessError when another check of the module has the same name: Python would keep the last alone.
     """
     chosen = (variant,) if isinstance(variant, str) else tuple(variant)
-    cover = Cover(row=row, word=word, variants=chosen, means=means, needs=tuple(needs), by=by)
+    how: dict[str, Any] = {"means": means, "needs": tuple(needs), "by": by, "slow": slow}
+    cover = Cover(row=row, word=word, variants=chosen, **how)
     module = sys._getframe(1).f_locals
 
     def mark(check: Check) -> Check:

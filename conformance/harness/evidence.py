@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from conformance.harness.boot import Sandbox
     from conformance.harness.cells import Cell
+    from conformance.harness.sandbox import Sandbox
 
 
 def collect(root: Path, cell: Cell, check: str, failure: str, sandbox: Sandbox | None) -> Path:

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from conformance.harness import boot, evidence, gate, matrix, mounts
+from conformance.harness import boot, economy, evidence, gate, matrix, mounts
 from conformance.harness.cells import Cell, Variant, selected, variants
 from conformance.harness.covers import Cover, of, sentence
+from conformance.harness.sandbox import Sandbox
 from conformance.harness.verdict import Outcome, Verdict, of_exception, remediable
 from fixtures.users import ordinary_user
 from launcher.spec.load import SpecError, load
@@ -26,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 MATRIX = ROOT / "build/matrix"
 CELL = pytest.StashKey[Cell]()
 COVER = pytest.StashKey[Cover]()
-SANDBOX = pytest.StashKey["boot.Sandbox"]()
+SANDBOX = pytest.StashKey[Sandbox]()
 OUTCOME = "outcome"
 BOOT = "boot"
 
@@ -65,8 +66,6 @@ class Conformance:
         self._require("backend", self.backends, self.spec.backends)
         self._require("row", self.rows, self.spec.rows)
         self._require("variant", names, self.variants)
-        if not config.getoption("--command"):
-            self._require_programs()
         self.cells = selected(self.spec, self.backends, names, self.rows)
         self.must_run: bool = config.getoption("--must-run")
         self.directory = Path(config.getoption("--matrix")).absolute()
@@ -114,7 +113,32 @@ class Conformance:
             needs.update((found[0].row, *found[1].needs))
         order = {name: number for number, name in enumerate(self.variants)}
         proving.sort(key=lambda item: (item.stash[CELL].backend, order[item.stash[CELL].variant]))
+        proving = self._economised(session.config, proving)
         items[:] = [item for item in items if not is_check(item)] + proving
+
+    def _economised(self, config: pytest.Config, proving: list[pytest.Item]) -> list[pytest.Item]:
+        """Without what need not run; with more time where what runs inside takes more."""
+        planned = [
+            economy.Planned(
+                name=name_of(item, item.stash[CELL], item.stash[COVER]),
+                cell=item.stash[CELL],
+                means=item.stash[COVER].means,
+                starts=item.stash[COVER].slow
+                or not economy.STARTING.isdisjoint(getattr(item, "fixturenames", ())),
+            )
+            for item in proving
+        ]
+        wanted = economy.needed(planned, lambda backend: boot.kind(backend).dear)
+        kept = [item for item, is_wanted in zip(proving, wanted, strict=True) if is_wanted]
+        spared = [item for item, is_wanted in zip(proving, wanted, strict=True) if not is_wanted]
+        if spared:
+            config.hook.pytest_deselected(items=spared)
+        limit = float(config.getini("timeout") or 0)
+        for item in kept:
+            pace = boot.kind(item.stash[CELL].backend).pace
+            if pace != 1 and limit:
+                item.add_marker(pytest.mark.timeout(pace * limit))
+        return kept
 
     def _gate(self, session: pytest.Session, items: list[pytest.Item]) -> None:
         checks = {}
@@ -145,7 +169,7 @@ class Conformance:
 
     # ------------------------------------------------------------------------------------------ a check
 
-    def sandbox(self, item: pytest.Item) -> boot.Sandbox:
+    def sandbox(self, item: pytest.Item) -> Sandbox:
         """The shared sandbox of the check's cell. Skips when this host cannot have what its row forwards."""
         cell, cover = item.stash[CELL], item.stash[COVER]
         sandbox = self.host().get(
@@ -291,16 +315,6 @@ class Conformance:
             sabotage=json.loads(score.read_text()) if score.is_file() else None,
             problems=self.problems,
         )
-
-    def _require_programs(self) -> None:
-        """What is not built yet is not graded by another backend's program."""
-        for backend in self.backends:
-            program = ROOT / "bin" / boot.PROGRAMS[backend]
-            if not program.exists():
-                raise pytest.UsageError(
-                    f"--backend: the {backend} backend is not built yet: there is no {program}"
-                    " (--command grades another program)"
-                )
 
     def _require(self, what: str, given: list[str], known: dict[str, Any]) -> None:
         for name in given:

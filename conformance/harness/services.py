@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from conformance.harness.as_root import nix_as_root
-from fixtures import audio, dbus, nixdaemon, ssh_agent, sshd, tls, users, wayland, xserver
+from fixtures import audio, dbus, nixdaemon, ssh_agent, tls, users, wayland, xserver
 from fixtures.users import User
 
 T = TypeVar("T")
@@ -58,14 +58,19 @@ class Services:
         return users.own(path, self.user)
 
     @cached_property
-    def ssh_agent(self) -> ssh_agent.SshAgent:
-        return self.enter(ssh_agent.ssh_agent(self.scratch("agent"), as_user=self.user))
+    def cache(self) -> Path:
+        """An XDG_CACHE_HOME: of the user's own it has what the launcher keeps, as a kernel for VMs."""
+        kept = self.user.home / ".cache/claude-sandbox"
+        for path in (kept.parent, kept):
+            if not path.exists():
+                users.directory(path, self.user)
+        made = self.scratch("cache")
+        (made / kept.name).symlink_to(kept)
+        return made
 
     @cached_property
-    def sshd(self) -> sshd.Sshd:
-        """Lets in whoever the ssh agent signs for; a bare repository is behind it."""
-        key = self.ssh_agent.public_key
-        return self.enter(sshd.sshd(self.scratch("sshd"), authorized_key=key, as_user=self.user))
+    def ssh_agent(self) -> ssh_agent.SshAgent:
+        return self.enter(ssh_agent.ssh_agent(self.scratch("agent"), as_user=self.user))
 
     @cached_property
     def xserver(self) -> xserver.XServer:

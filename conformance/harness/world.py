@@ -119,6 +119,7 @@ class World:
             "TERM": "xterm-256color",
             "LANG": "C.UTF-8",
             "XDG_RUNTIME_DIR": str(self.runtime),
+            "XDG_CACHE_HOME": str(self.services.cache),
             # This machine's own buses are not part of the test.
             "DBUS_SESSION_BUS_ADDRESS": NOWHERE,
             "DBUS_SYSTEM_BUS_ADDRESS": NOWHERE,
@@ -204,6 +205,8 @@ def _nix(world: World) -> None:
         world.mounts.bind(nix, Path("/nix"))
     daemon = world.services.nix_daemon
     world.mounts.bind(daemon.socket_directory, Path("/nix/var/nix/daemon-socket"))
+    world.mounts.bind(daemon.database, Path("/nix/var/nix/db"))
+    world.mounts.bind(daemon.configuration / "nix.conf", Path("/etc/nix/nix.conf"))
 
 
 def _device(path: str, remedy: str) -> Callable[[World], None]:

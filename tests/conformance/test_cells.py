@@ -10,8 +10,8 @@ from launcher.spec.load import load
 SPEC = load()
 
 
-def words(variant: str) -> dict[str, str]:
-    return {cell.row: cell.word for cell in cells(SPEC, "bubblewrap", variant)}
+def words(variant: str, backend: str = "bubblewrap") -> dict[str, str]:
+    return {cell.row: cell.word for cell in cells(SPEC, backend, variant)}
 
 
 def test_the_default_has_every_row_with_the_tables_word() -> None:
@@ -54,6 +54,13 @@ def test_a_bare_host_lacks_what_a_host_may_lack() -> None:
     assert bare["ssh-agent"] == bare["x11"] == "absent"
     assert bare["claude-config"] == "read-write"
     assert bare["home"] == "own"
+
+
+def test_what_a_machine_makes_itself_it_has_on_a_bare_host_too() -> None:
+    bare = words("bare", "vm")
+
+    assert bare["x11"] == bare["wayland"] == bare["gpu"] == "own"
+    assert bare["nix-commands"] == bare["ssh-agent"] == "absent"
 
 
 @pytest.mark.parametrize(

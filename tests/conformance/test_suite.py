@@ -134,11 +134,14 @@ def test_until_broken_looks_no_further(suite: Suite) -> None:
     assert "\n1 failed" in run.text
 
 
-def test_a_backend_that_is_not_built_is_graded_by_no_other(suite: Suite) -> None:
-    run = suite("--backend", "vm", "--row", "uid", "--variant", "default")
+def test_what_is_slow_is_shown_by_default_alone_where_a_machine_is_emulated(tmp_path: Path) -> None:
+    arguments = ("--backend", "vm", "--row", "x11", "--collect-only")
+    done = subprocess.run(
+        command(tmp_path, *arguments), cwd=ROOT, capture_output=True, text=True, check=False
+    )
 
-    assert run.status == 4
-    assert "the vm backend is not built yet" in run.text
+    assert done.stdout.count("test_a_window_opened_inside_is_on_the_machines_own_screen") == 1
+    assert done.stdout.count("test_the_hosts_display_is_not_within_reach") == 4
 
 
 def test_a_row_without_a_word_is_one_line(tmp_path: Path) -> None:

@@ -47,7 +47,8 @@ def _wrongs(options: list[str], kind: str, means: str) -> Iterable[str]:
     if not options:
         yield "no mount"
         return
-    if ("9p" in means) != (kind == "9p") or ("tmpfs" in means) != (kind == "tmpfs"):
+    wrong = any((name in means) != (kind == name) for name in ("9p", "tmpfs"))
+    if wrong or ("overlay" in means and kind != "overlay"):  # a bind mount's may be one, too
         yield f"of type {kind}"
     if ("ro" if "read-only" in means else "rw") not in options:
         yield f"mounted {','.join(options)}"

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from conformance.harness import inside
 from conformance.harness.world import World
-from fixtures.lan import Lan
+from fixtures import sshd
+from fixtures.lan import Lan, lan
 from fixtures.process import attempt
 
 AT_ONCE_S = 2.0  # by far shorter than any timeout of the kernel's or the resolver's
 
-# given: tries, as [kind, address, port]. Prints for each "answer …", "sent", an errno's name, or "timeout".
+# given: tries, as [kind, address, port]; wait_s, 10 without. Prints for each "answer …", "sent", an errno's
+# name, or "timeout".
 REACH = r"""
 import errno, socket, struct, time
 
@@ -42,7 +45,7 @@ def reach(kind, address, port):
         type_ = {"icmp": socket.SOCK_DGRAM, "raw": socket.SOCK_RAW}[kind]
         client, to = socket.socket(family, type_, protocol), (address, 0)
     with client:
-        client.settimeout(10)
+        client.settimeout(given.get("wait_s", 10))
         client.connect(to)
         if kind in ("icmp", "raw"):
             client.send(echo(family))
@@ -142,6 +145,23 @@ found = {"up": set_up(True), "address": ask(RTM_NEWADDR, address), "link": ask(R
 print(json.dumps(found))
 """
 PYTHON = inside.PYTHON.split()
+
+
+@contextmanager
+def sshd_on_lan(world: World, key: str) -> Iterator[tuple[Lan, sshd.Sshd]]:
+    """A network of the tests' own, with an sshd at the host's address there for the holder of `key`."""
+    scratch = world.services.scratch
+    with (
+        lan(scratch("lan"), as_user=world.user) as there,
+        sshd.sshd(
+            scratch("sshd"),
+            authorized_key=key,
+            as_user=world.user,
+            host=there.own[0],
+            prefix=there.prefix,
+        ) as server,
+    ):
+        yield there, server
 
 
 def on_lan(lan: Lan, host: World, source: str, **given: Any) -> Any:  # noqa: ANN401  (JSON)

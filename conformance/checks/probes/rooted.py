@@ -10,10 +10,9 @@ import os
 import subprocess
 from typing import Any
 
-from conformance.harness import as_seen
-from conformance.harness.boot import Sandbox
 from conformance.harness.errors import HarnessError
 from conformance.harness.inside import answer, probe
+from conformance.harness.sandbox import Sandbox
 
 PYTHON = ("/usr/bin/python3", "-I", "-")
 NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
@@ -62,7 +61,7 @@ for text in given["filters"]:
 
 def inside_as_root(sandbox: Sandbox, source: str, *, filtered: bool = False, **given: Any) -> Any:  # noqa: ANN401
     """What a probe prints that root runs in the sandbox's namespaces, with what a process there can have."""
-    processes = as_seen.inner(sandbox.pids())
+    processes = sandbox.inner()
     target = next((pid for number, pid in processes.items() if number != 1), None)
     if target is None:
         raise HarnessError("none of the sandbox's processes is in a PID namespace of its own")

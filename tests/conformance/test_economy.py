@@ -1,0 +1,51 @@
+"""Which starts are made where each takes seconds."""
+
+from __future__ import annotations
+
+from conformance.harness.cells import Cell
+from conformance.harness.economy import Planned, needed
+
+
+def one(
+    name: str,
+    variant: str,
+    *,
+    row: str = "exit",
+    starts: bool = True,
+    means: bool = False,
+    word: str = "same",
+) -> Planned:
+    cell = Cell(backend="vm", variant=variant, row=row, word=word, means="")
+    return Planned(name=name, cell=cell, means=means, starts=starts)
+
+
+def ran(*planned: Planned, dear: bool = True) -> list[str]:
+    wanted = needed(planned, lambda _backend: dear)
+    return [f"{p.name} {p.cell.variant}" for p, is_wanted in zip(planned, wanted, strict=True) if is_wanted]
+
+
+def test_what_was_shown_by_default_starts_nothing_more_where_others_prove_the_cell() -> None:
+    shared = one("asks", "off", starts=False)
+
+    assert ran(one("a", "default"), one("a", "off"), shared) == ["a default", "asks off"]
+
+
+def test_no_cell_is_left_without_a_proof() -> None:
+    both = (one("a", "default"), one("b", "default"))
+
+    assert ran(*both, one("m", "off", means=True), one("a", "off"), one("b", "off")) == [
+        "a default", "b default", "m off", "a off",
+    ]  # fmt: skip
+
+
+def test_another_promise_is_another_thing_to_show() -> None:
+    assert ran(one("a", "default"), one("a", "off", word="absent")) == ["a default", "a off"]
+    assert ran(one("a", "default", row="dns"), one("a", "off")) == ["a default", "a off"]
+
+
+def test_where_the_default_is_not_run_all_are() -> None:
+    assert ran(one("a", "off"), one("b", "off")) == ["a off", "b off"]
+
+
+def test_where_starts_are_cheap_all_are_made() -> None:
+    assert len(ran(one("a", "default"), one("a", "off"), one("b", "off"), dear=False)) == 3
