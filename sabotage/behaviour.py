@@ -15,9 +15,9 @@ def lies() -> list[Spoil]:
     return [
         # nspawn closes and resets these once more.
         _inherited("descriptors", "descriptors stay open", _keep_descriptors),
-        _inherited("umask", "the caller's umask", lambda: _nothing(os, "umask")),
-        _inherited("signals", "ignored signals", lambda: _nothing(spawn, "_signals")),
-        _inherited("limits", "the caller's limits", lambda: _nothing(spawn, "_limits")),
+        _inherited("umask", "the caller's umask", lambda: nothing(os, "umask")),
+        _inherited("signals", "ignored signals", lambda: nothing(spawn, "_signals")),
+        _inherited("limits", "the caller's limits", lambda: nothing(spawn, "_limits")),
         # Seen from inside only past the filter: two protections lie over each other here.
         Spoil(
             name="inheritance:keyring",
@@ -35,21 +35,21 @@ def lies() -> list[Spoil]:
             backend="bubblewrap",
         ),
         _patched("host-triggers:silent", "host-triggers", "changes are not reported", _silent),
-        _patched("terminal:size", "terminal", "no resize", lambda: _nothing(console.Console, "resize")),
+        _patched("terminal:size", "terminal", "no resize", lambda: nothing(console.Console, "resize")),
         # sudo puts it back by itself.
         Spoil(
             name="terminal:raw",
             row="terminal",
             backend="bubblewrap",
             says="not restored",
-            patch=lambda: _nothing(console.Console, "release"),
+            patch=lambda: nothing(console.Console, "release"),
         ),
         Spoil(
             name="privileges:owners",
             row="privileges",
             backend="container",
             says="what is root inside is root on the disk",
-            patch=lambda: _nothing(mounts.Kernel, "map_owners"),
+            patch=lambda: nothing(mounts.Kernel, "map_owners"),
         ),
         _patched("exit:status", "exit", "status 0 whatever happened", _always_zero),
     ]
@@ -64,7 +64,7 @@ def _inherited(name: str, says: str, patch: Any) -> Spoil:  # noqa: ANN401
     return Spoil(name=f"{row}:{name}", row=row, says=says, patch=patch, backend="bubblewrap")
 
 
-def _nothing(owner: Any, name: str) -> None:  # noqa: ANN401
+def nothing(owner: Any, name: str) -> None:  # noqa: ANN401
     """Replace a function by one that does nothing."""
     setattr(owner, name, lambda *_args, **_named: 0)
 

@@ -9,7 +9,7 @@ from launcher.plan.model import Mount, Plan
 from launcher.seccomp import program
 from launcher.spec.load import load
 from launcher.spec.table import SECCOMP
-from sabotage import behaviour
+from sabotage import behaviour, machine
 from sabotage.spoils import (
     ALLOW_ALL,
     FROM_NEVER_ON,
@@ -39,6 +39,7 @@ def lies(backend: str) -> dict[str, Spoil]:
         *_container(),
         *_unbounded(),
         *behaviour.lies(),
+        *machine.lies(),
     ]
     return {spoil.name: spoil for spoil in told if spoil.backend in ("", backend)}
 
@@ -114,7 +115,9 @@ def _too_many() -> list[Spoil]:
 
     def raw_bus(row: str) -> Spoil:
         def spoil(plan: Plan) -> Plan:
-            proxy = next(p for p in plan.proxies if p.socket.endswith(row))
+            proxy = next((p for p in plan.proxies if p.socket.endswith(row)), None)
+            if proxy is None:
+                raise NothingToSpoil("no bus is proxied here")
             path = proxy.address.removeprefix("unix:path=").partition(",")[0]
             mounts = tuple(m.replace(source=path) if m.source == proxy.socket else m for m in plan.mounts)
             return plan.replace(mounts=mounts)

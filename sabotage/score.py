@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
+from conformance.harness.boot import kind
 from conformance.harness.mounts import python_in_namespace
 from fixtures.users import ordinary_user
 from launcher.errors import UserError
@@ -117,10 +118,11 @@ def _verdict(row: str, variant: str, backend: str, command: str = "") -> tuple[s
 
     One process: an ordinary user's is in a mount namespace of its own, which some rows need.
     """
+    limit_s = LIMIT_S * kind(backend).pace
     with tempfile.TemporaryDirectory(prefix="sabotage-") as directory:
         python = shlex.split(python_in_namespace(ordinary_user())) or [sys.executable]
         argv = [
-            *python[:-1], "timeout", "--kill-after=5", str(LIMIT_S), python[-1],
+            *python[:-1], "timeout", "--kill-after=5", str(limit_s), python[-1],
             "-m", "pytest", *_checks(row), "-q", "-p", "no:cacheprovider", "-p", "no:xdist",
             "--backend", backend, "--row", row, "--variant", variant, "--matrix", directory,
             *(["--command", command, "--until-broken"] if command else []),
@@ -130,7 +132,7 @@ def _verdict(row: str, variant: str, backend: str, command: str = "") -> tuple[s
         )
         matrix = Path(directory) / "matrix.json"
         if not matrix.exists():
-            late = f"no end after {LIMIT_S} s: " if done.returncode in (124, 137) else ""
+            late = f"no end after {limit_s:g} s: " if done.returncode in (124, 137) else ""
             return "unproven", late + (done.stdout + done.stderr)[-300:]
         cells = json.loads(matrix.read_text())["cells"]
     cell = next(c for c in cells if (c["row"], c["variant"]) == (row, variant))

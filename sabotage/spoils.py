@@ -21,6 +21,10 @@ KILL_PROCESS = pack("<HBBI", 0x06, 0, 0, 0x80000000)
 FROM_X32_ON, FROM_NEVER_ON = pack("<HBBI", 0x35, 0, 2, 1 << 30), pack("<HBBI", 0x35, 0, 2, 2**32 - 1)
 
 
+# (Backend, row) → the rows without which it is not granted.
+WITH: dict[tuple[str, str], set[str]] = {("vm", "nix-commands"): {"nix-store"}}
+
+
 class NothingToSpoil(Exception):
     """The plan has no such grant here."""
 
@@ -71,7 +75,7 @@ def granted(row: str) -> Spoil:
     def spoil(request: Request) -> Request:
         if row not in request.without:
             raise NothingToSpoil(f"{row} is not left out")
-        return request.replace(without=request.without - {row})
+        return request.replace(without=request.without - {row} - WITH.get((request.backend, row), set()))
 
     return Spoil(name=f"{row}:granted", row=row, variant="off", says="--without is not heard", request=spoil)
 
@@ -163,6 +167,8 @@ def filtered(row: str, name: str, says: str, program: bytes, *, backend: str = "
     """Another system call filter."""
 
     def spoil(launch: Launch) -> Launch:
+        if "seccomp" not in dict(launch.data):
+            raise NothingToSpoil("there is no filter here")
         data = tuple((n, program if n == "seccomp" else content) for n, content in launch.data)
         return launch.replace(data=data)
 
