@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from bench.timing import start_to_end_ms
 from launcher.errors import HostError
-from launcher.run.inner import CONTROL, ENVIRONMENT, STDERR, TERMINAL
+from launcher.run.inner import CONTROL, ENVIRONMENT, ORDERS, STDERR, TERMINAL
 from launcher.run.session import substituted
 
 if TYPE_CHECKING:
@@ -61,5 +61,5 @@ def bwrap_ms(launch: Rendered) -> float:
         for descriptor in (inside.fileno(), stderr):
             os.set_inheritable(descriptor, True)
         # No terminal, and no variables but those that bwrap is started with.
-        ends = {CONTROL: inside.fileno(), STDERR: stderr, TERMINAL: -1, ENVIRONMENT: -1}
+        ends = {CONTROL: inside.fileno(), STDERR: stderr, TERMINAL: -1, ENVIRONMENT: -1, ORDERS: -1}
         return start_to_end_ms(substituted(launch.argv, numbers, ends), launch.environment)

@@ -131,23 +131,23 @@ def measure(where: Desk, others: peers.Peers, *, runs: int) -> Report:
     ours, floor_of = times["claude-sandbox"], [times["python3 -I -c pass"], times["raw bwrap"]]
     return Report(
         measures=(
-            _ratio("start: ours / (python3 + raw bwrap)", [ours], floor_of, limit=1.6),
-            _ratio("start: ours / firejail", [ours], [times["firejail"]], limit=1, strict=True),
-            _ratio("start: ours / sandbox-runtime", [ours], [times["sandbox-runtime"]], limit=1, strict=True),
-            _ratio(
+            ratio("start: ours / (python3 + raw bwrap)", [ours], floor_of, limit=1.6),
+            ratio("start: ours / firejail", [ours], [times["firejail"]], limit=1, strict=True),
+            ratio("start: ours / sandbox-runtime", [ours], [times["sandbox-runtime"]], limit=1, strict=True),
+            ratio(
                 "container: ours / (python3 + raw nspawn)",
                 [times[container.OURS]],
                 [times[container.BARE], times[container.RAW]],
                 limit=1.1,
             ),
-            _ratio(
+            ratio(
                 f"container: {container.CROWD} at once / one",
                 [times[container.CROWDED]],
                 [times[container.ONE]],
                 limit=crowds_limit(times),
                 strict=True,
             ),
-            _ratio("output: ours / no sandbox", [output["with us"]], [output["without us"]], limit=1.4),
+            ratio("output: ours / no sandbox", [output["with us"]], [output["without us"]], limit=1.4),
             Measure(
                 name="memory of the launcher meanwhile", value=_launchers_mib(held), limit=15, unit=" MB"
             ),
@@ -170,7 +170,7 @@ def crowds_limit(times: dict[str, timing.Times]) -> float:
     return max(3, 1.1 * times[container.EMPTY].median_ms / times["python3 -I -c pass"].median_ms)
 
 
-def _ratio(
+def ratio(
     name: str, ours: list[timing.Times], theirs: list[timing.Times], *, limit: float, strict: bool = False
 ) -> Measure:
     """Medians are judged; what was disturbed least is told beside them."""
@@ -264,15 +264,16 @@ def _machine() -> dict[str, str]:
     }
 
 
+def line(one: Measure) -> str:
+    """A measure with its limit, and whether that is kept."""
+    sign = "<" if one.strict else "≤"
+    verdict = "ok" if one.kept else "OVER"
+    return f"{one.name:38} {one.value:6.2f}{one.unit:3}  {sign} {one.limit:g}{one.unit:3}  {verdict}"
+
+
 def text(report: Report) -> str:
     """The report for a person."""
-    lines = []
-    for one in report.measures:
-        sign = "<" if one.strict else "≤"
-        verdict = "ok" if one.kept else "OVER"
-        lines.append(
-            f"{one.name:38} {one.value:6.2f}{one.unit:3}  {sign} {one.limit:g}{one.unit:3}  {verdict}"
-        )
+    lines = [line(one) for one in report.measures]
     lines.append("")
     lines.append(f"{'milliseconds':38} {'median':>8} {'least':>8} {'runs':>5}")
     for name, taken in report.times_ms.items():

@@ -26,15 +26,15 @@ class Peers:
 
 def find_or_install(*, yes: bool, retry: str) -> Peers:
     """firejail from apt and sandbox-runtime from npm, installed after one question when they are not here."""
-    own = _cache() / "node_modules/.bin/srt"
+    own = cache() / "node_modules/.bin/srt"
     srt = machine.which("srt") or (str(own) if own.exists() else "")
     packages = [package for program, package in PROGRAMS.items() if not machine.which(program)]
     if packages or not srt:
-        wanted = [*packages, *([] if srt else [f"{SANDBOX_RUNTIME} (npm, into {_cache()})"])]
+        wanted = [*packages, *([] if srt else [f"{SANDBOX_RUNTIME} (npm, into {cache()})"])]
         machine.agree(f"To compare with, install {', '.join(wanted)}?", yes=yes, retry=retry)
         machine.install(packages)
     if not srt:
-        agent.npm_install(SANDBOX_RUNTIME, where=_cache())
+        agent.npm_install(SANDBOX_RUNTIME, where=cache())
         srt = str(own)
     firejail = machine.which("firejail")
     if firejail is None:
@@ -43,9 +43,10 @@ def find_or_install(*, yes: bool, retry: str) -> Peers:
     return Peers(firejail=firejail, srt=srt)
 
 
-def _cache() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(cache) if cache.startswith("/") else Path.home() / ".cache") / "claude-sandbox/bench"
+def cache() -> Path:
+    """Where what is only measured against is installed."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "claude-sandbox/bench"
 
 
 def firejail_argv(peers: Peers, project: str) -> list[str]:

@@ -39,6 +39,7 @@ class Rule:
 RULES = (
     Rule(source="launcher.spec", allowed=("launcher.spec", "launcher.record"), third_party=False),
     Rule(source="launcher", allowed=("launcher",), third_party=False),
+    Rule(source="launcher.vm", allowed=("launcher",), third_party=False),
     Rule(source="manager_min", allowed=("manager_min",)),
     Rule(source="fixtures", allowed=("fixtures",)),
     Rule(source="conformance", allowed=("conformance", "fixtures", "launcher.spec")),

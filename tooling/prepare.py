@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.errors import HostError
-from tooling import agent, machine
+from tooling import agent, kernel, machine
 from tooling.report import say
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tooling.backends import Backend
 
-AGENT = "claude"
+AGENT, KERNEL = "claude", "kernel"  # programs of lacks that no package of the machine's mends
 LAUNCHER = Path(__file__).parent.parent / "launcher"
 
 
@@ -106,14 +106,15 @@ def prepare(
     for lack in missing:
         say(f"  {'missing' if lack.required else 'missing (optional)'}: {lack.what}: {lack.why}")
     packages = [*packages_for(missing), *more_packages]
-    with_agent = any(lack.program == AGENT for lack in missing)
-    if packages or with_agent:
-        machine.agree(
-            question(packages, with_agent=with_agent), yes=yes, retry=retry or setup_command(backend)
-        )
+    with_agent, with_kernel = (any(lack.program == name for lack in missing) for name in (AGENT, KERNEL))
+    if packages or with_agent or with_kernel:
+        asked = question(packages, with_agent=with_agent, with_kernel=with_kernel)
+        machine.agree(asked, yes=yes, retry=retry or setup_command(backend))
         machine.install(packages)
         if with_agent:
             agent.install()
+        if with_kernel:
+            kernel.fetch(kernel.directory())
     left = [lack for lack in lacks(backend) if needs_agent or lack.program != AGENT]
     for lack in left:
         if lack.required:
@@ -136,8 +137,9 @@ def packages_for(missing: Sequence[Lack]) -> list[str]:
     # Late: a checkout whose table is being regenerated can still lint and test itself.
     from launcher.spec.table import PACKAGES
 
-    programs = [lack.program for lack in missing if lack.program != AGENT]
-    if len(programs) < len(missing) and not (machine.which("npm") and machine.which("node")):
+    programs = [lack.program for lack in missing if lack.program not in (AGENT, KERNEL)]
+    with_agent = any(lack.program == AGENT for lack in missing)
+    if with_agent and not (machine.which("npm") and machine.which("node")):
         programs.append("npm")  # whose package depends on that of node
     named = {program: packages for program, _, _, packages, _ in PACKAGES}
     known = [named[program] for program in programs if program in named]
@@ -147,7 +149,7 @@ def packages_for(missing: Sequence[Lack]) -> list[str]:
     return list(dict.fromkeys(packages[manager] for packages in known))
 
 
-def question(packages: Sequence[str], *, with_agent: bool) -> str:
+def question(packages: Sequence[str], *, with_agent: bool, with_kernel: bool) -> str:
     """The one question: everything that would be installed, by whom and where."""
     parts = []
     if packages:
@@ -155,6 +157,8 @@ def question(packages: Sequence[str], *, with_agent: bool) -> str:
         parts.append(f"{', '.join(packages)} (with {machine.manager().name}{sudo})")
     if with_agent:
         parts.append(f"Claude Code (from npm, into {agent.prefix()})")
+    if with_kernel:
+        parts.append(f"a kernel for the VM (from apt, into {kernel.directory()})")
     return f"Install {' and '.join(parts)}?"
 
 

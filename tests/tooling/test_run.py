@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pexpect
 import pytest
 
+from launcher.vm.kernel import find
+
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from launcher.vm.kernel import Kernel
     from tests.tooling.conftest import Desk
 
 AS_ROOT = [] if os.geteuid() == 0 else ["sudo"]
@@ -103,6 +108,29 @@ def test_yes_installs_and_goes_on(desk: Desk) -> None:
     assert (done.returncode, json.loads(done.stdout)["argv"]) == (7, ["proj"])
 
 
+def test_a_kernel_that_is_missing_is_fetched_into_the_cache_without_sudo(desk: Desk, fetched: Kernel) -> None:
+    tree, archive = desk.home / "package", desk.programs / "archive.deb"
+    shutil.copytree(fetched.modules, tree / "lib/modules" / fetched.release)
+    (tree / "boot").mkdir()
+    shutil.copy(fetched.image, tree / "boot" / f"vmlinuz-{fetched.release}")
+    (tree / "DEBIAN").mkdir()
+    (tree / "DEBIAN/control").write_text(
+        "Package: k\nVersion: 1\nArchitecture: all\nMaintainer: m\nDescription: d\n"
+    )
+    subprocess.run(["dpkg-deb", "-Znone", "-b", tree, archive], check=True, capture_output=True)
+    (desk.programs / "apt-cache").write_text(f"#!/bin/sh\necho Depends: linux-image-{fetched.release}\n")
+    (desk.programs / "apt-cache").chmod(0o755)
+    (desk.programs / "apt-get").write_text(f"""#!/bin/sh\ncp '{archive}' . && echo '[]' > "$LACKS"\n""")
+    desk.lack("kernel")
+
+    done = desk.invoke("run", "bubblewrap", "proj", "--yes")
+
+    assert (done.returncode, desk.log) == (7, [])
+    found = find("", {}, str(desk.home), system="/nonexistent")
+    assert found.release == fetched.release
+    assert found.image.startswith(f"{desk.home}/.cache/claude-sandbox/kernel/")
+
+
 def test_setup_installs_what_is_optional_too(desk: Desk) -> None:
     desk.lack("tmux", required=False)
 
@@ -153,7 +181,6 @@ def test_what_is_still_missing_after_installing_is_an_error(desk: Desk) -> None:
     [
         pytest.param("bublewrap", "did you mean bubblewrap?", id="nearest"),
         pytest.param("zzz", "backends: bubblewrap, container, vm", id="all"),
-        pytest.param("vm", "for now: bubblewrap", id="not-built"),
     ],
 )
 def test_a_backend_that_cannot_be_had_is_a_users_error(desk: Desk, name: str, hint: str) -> None:
