@@ -150,13 +150,18 @@ def _start(guest: Guest, streams: Streams, *, tty: bool) -> str:
 
 
 def _user(guest: Guest) -> str:
-    """From root to the user, with nothing in the environment: pid 1 inside keeps what bwrap has."""
+    """From root to the user, with nothing in the environment: pid 1 inside keeps what bwrap has.
+
+    Who maps root into a user namespace needs CAP_SETFCAP outside of it (user_namespaces(7)); inside it is
+    nothing.
+    """
     uid, gid = guest.identity.uid, guest.identity.gid
+    kept = "-all" if uid else "-all,+setfcap"
     groups = ",".join(str(group) for group in guest.groups)
     return (
         f"env -i /usr/bin/setpriv --reuid={uid} --regid={gid} "
-        f"{f'--groups={groups}' if groups else '--clear-groups'} --no-new-privs --bounding-set=-all"
-        " --inh-caps=-all --ambient-caps=-all --"
+        f"{f'--groups={groups}' if groups else '--clear-groups'} --no-new-privs"
+        f" --bounding-set={kept} --inh-caps={kept} --ambient-caps={kept} --"
     )
 
 

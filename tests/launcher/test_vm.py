@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import signal
@@ -197,6 +198,31 @@ def test_whatever_is_killed_nothing_is_left(vm: Machine, victim: str) -> None:
         assert b"the machine ended by itself" in err
     runtime = Path(vm.environ["XDG_RUNTIME_DIR"])
     wait_until(lambda: None if not list(runtime.iterdir()) else "there", "no directory of the run's")
+
+
+def test_twenty_killed_at_any_moment_of_their_start_leave_nothing(vm: Machine) -> None:
+    """Their launcher, or QEMU where there is one already; with a network, where this machine has one."""
+    words = ("--quiet", "--kernel", vm.environ["VM_KERNEL"], "--shell", str(vm.project))
+    begun = time.monotonic()
+    assert vm.run(*words, "-c", "exit 3").status == 3
+    takes = time.monotonic() - begun
+    runtime = Path(vm.environ["XDG_RUNTIME_DIR"])
+    random.seed(0)
+
+    for turn in range(10):
+        pair = [vm.start(*words, "-c", "sleep 1000") for _ in range(2)]
+        for process, delay in zip(pair, sorted(random.uniform(0, takes) for _ in pair), strict=True):
+            time.sleep(delay / 2)
+            victims = qemus(process.pid) if turn % 2 else []
+            os.kill(victims[0] if victims else process.pid, signal.SIGKILL)
+        for process in pair:
+            _, err = process.communicate(timeout=60)
+            assert process.returncode in (125, -signal.SIGKILL), err
+
+    def left() -> str | None:
+        return ", ".join([*vm.processes(), *map(str, runtime.iterdir())]) or None
+
+    wait_until(left, "end of all that was started", timeout_s=20)
 
 
 def test_a_machine_whose_sandbox_is_not_built_is_said_at_once(vm: Machine) -> None:
