@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -74,6 +75,15 @@ def measured(where: launch.Desk, peer: str, *, runs: int) -> dict[str, Times]:
     ours = [program, "--quiet", "--accel", able.name, "--shell", str(where.project), "-c", "true"]
     theirs = [peer, "--run", boots.image, "--memory", "1G", "--cpus", "1", "--", "true"]
     theirs[1:1] = ["--disable-kvm"] if able.name == "tcg" else []
+    # It refuses streams that it cannot open again by name, as a pipe of ours; on a terminal it has none.
+    theirs = [
+        machine.which("script") or "script",
+        "--quiet",
+        "--return",
+        "--command",
+        shlex.join(theirs),
+        os.devnull,
+    ]
     say(f"{runs} starts of each, in turns, by {able.name}…")
     with tempfile.TemporaryDirectory(prefix="bench-") as place:
         bare = [qemu, "-M", f"pc,accel={able.name}", *CPU_MEMORY, *bare_boot(boots.image, Path(place))]
