@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from launcher.backends.base import Share
+from launcher.plan.model import Identity
 from launcher.vm import init
 from launcher.vm.files import quoted
 from launcher.vm.init import Streams
@@ -69,7 +70,14 @@ def test_root_is_given_up_before_the_sandbox_is_built() -> None:
 
     assert line.index("--reuid=1000 --regid=1001") < line.index("/usr/bin/bwrap")
     assert line.startswith("env -i ")
-    assert "--no-new-privs --bounding-set=-all" in line
+    assert "--no-new-privs --bounding-set=-all --inh-caps=-all --ambient-caps=-all -- " in line
+
+
+def test_root_keeps_the_one_capability_that_maps_root() -> None:
+    line = next(line for line in late(PIPES, identity=Identity(uid=0, gid=0)).splitlines() if "bwrap" in line)
+    kept = "-all,+setfcap"
+
+    assert f"--bounding-set={kept} --inh-caps={kept} --ambient-caps={kept} -- /usr/bin/bwrap" in line
 
 
 def test_what_is_written_over_a_share_lies_where_root_alone_looks_and_begins_as_the_users() -> None:
