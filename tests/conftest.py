@@ -17,6 +17,15 @@ if os.geteuid() == 0:
     set_hypothesis_home_dir(Path.home() / ".cache/hypothesis")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes are told apart by their place alone.
+
+    What they hold may differ between two of xdist's workers (gzip writes the second into its header), and
+    these have to collect the same names.
+    """
+    return argname if isinstance(val, bytes) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that need root skip elsewhere; `invoke test` runs them apart, through sudo."""
     for item in items:

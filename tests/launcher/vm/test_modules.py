@@ -88,7 +88,7 @@ def test_a_tree_that_is_not_whole_is_said_with_what_makes_it_so(directory: Path,
     [
         ("a.ko", ELF + b"module"),
         ("a.ko.xz", lzma.compress(ELF + b"module")),
-        ("a.ko.gz", gzip.compress(ELF + b"module")),
+        ("a.ko.gz", gzip.compress(ELF + b"module", mtime=0)),
     ],
 )
 def test_a_module_is_loaded_uncompressed(tmp_path: Path, name: str, content: bytes) -> None:
