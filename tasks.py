@@ -149,14 +149,22 @@ def matrix(
     help={
         "backend": "whose column has to notice (repeatable; all that are built without it)",
         "lie": "only lies whose name starts so: a row, or row:lie (repeatable)",
+        "alone": "each lie in starts of its own, with a control of its own; hours of a VM",
         "jobs": "lies at a time",
         "yes": "install what is needed without asking",
     },
 )
 @reported
-def sabotage(_context: Context, backend: list[str], lie: list[str], jobs: int = 2, yes: bool = False) -> int:
+def sabotage(
+    _context: Context,
+    backend: list[str],
+    lie: list[str],
+    jobs: int = 2,
+    alone: bool = False,
+    yes: bool = False,
+) -> int:
     """Spoil one grant of the sandbox at a time, and count how often the suite notices."""
-    return proofs.sabotage(named=tuple(backend), wanted=tuple(lie), jobs=jobs, yes=yes)
+    return proofs.sabotage(named=tuple(backend), wanted=tuple(lie), jobs=jobs, alone=alone, yes=yes)
 
 
 @task(auto_shortflags=False, help={"fix": "mend what can be mended"})

@@ -88,13 +88,18 @@ def new_world(request: pytest.FixtureRequest, cell: Cell) -> Callable[..., World
 
 
 @pytest.fixture
-def launch(request: pytest.FixtureRequest, cell: Cell) -> Callable[..., subprocess.CompletedProcess[bytes]]:
+def command(request: pytest.FixtureRequest, cell: Cell) -> tuple[str, ...]:
+    """The command line, to be gone on with: `(*command, "--shell", path)`. It has the variant's flags."""
+    conformance = _plugin(request)
+    return (*conformance.host().argv(cell.backend), *conformance.variant(cell).flags)
+
+
+@pytest.fixture
+def launch(command: tuple[str, ...], cell: Cell) -> Callable[..., subprocess.CompletedProcess[bytes]]:
     """Runs the command line to its end, without a terminal: `launch(world, "--shell", path, "-c", "id")`.
 
     The flags of the cell's variant come first.
     """
-    conformance = _plugin(request)
-    command = (*conformance.host().argv(cell.backend), *conformance.variant(cell).flags)
     return partial(boot.launch, command, pace=boot.kind(cell.backend).pace)
 
 

@@ -34,7 +34,13 @@ def lies() -> list[Spoil]:
             patch=_soft,
             backend="bubblewrap",
         ),
-        _patched("host-triggers:silent", "host-triggers", "changes are not reported", _silent),
+        Spoil(
+            name="host-triggers:silent",
+            row="host-triggers",
+            says="changes are not reported",
+            patch=_silent,
+            own=True,
+        ),
         _patched("terminal:size", "terminal", "no resize", lambda: nothing(console.Console, "resize")),
         # sudo puts it back by itself.
         Spoil(

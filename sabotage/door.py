@@ -1,22 +1,27 @@
-"""`python -I door.py MARK BACKEND SPOIL [flags] PROJECT [ARG…]`: the launcher, with one thing spoiled.
+"""`python -I door.py MARKS BACKEND SPOIL[,SPOIL…] [flags] PROJECT [ARG…]`: the launcher, spoiled.
 
-The file MARK is there once the lie was told. Status 124 when there was nothing to spoil: no check may take
-that for a sandbox.
+In the directory MARKS there is a file by the name of each lie that was told. Status 124 when there was
+nothing to spoil: no check may take that for a sandbox. Of several lies those are told that can be.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from launcher.plan.context import Context
+    from launcher.plan.model import Plan
 
 T = TypeVar("T")
 
 
 def main(argv: list[str]) -> int:
-    """Tell the lie that argv[3] names, and go on as the backend's program. The container's comes here twice:
+    """Tell the lies that argv[3] names, and go on as the backend's program. The container's comes here twice:
     as the user, and through sudo as root, where a lie knows the user's home by the variables sudo was given.
     """
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -26,27 +31,40 @@ def main(argv: list[str]) -> int:
 
     if os.geteuid() == 0 and (sudo := elevate.caller()):
         os.environ.update(elevate.environment(sudo))
-    mark, backend, spoil = Path(argv[1]), argv[2], lies(argv[2])[argv[3]]
+    marks, backend, known = Path(argv[1]), argv[2], lies(argv[2])
+    spoils = [known[name] for name in argv[3].split(",")]
     module = backends.of(backend)
     resolve, render = launch.plan, module.render
 
-    def told(spoiled: T) -> T:
+    def mark(name: str) -> None:
         with suppress(OSError):  # what a test has closed to us is not ours to mend
-            mark.touch()
-        return spoiled
+            (marks / name).touch()
 
-    if spoil.request:
-        ask = spoil.request
-        launch.plan = lambda context: told(resolve(context.replace(request=ask(context.request))))
-    if spoil.patch:
-        spoil.patch()
-        told(None)
-    if spoil.plan:
-        lie = spoil.plan
-        launch.plan = lambda context: told(lie(resolve(context)))
-    if spoil.launch:
-        twist = spoil.launch
-        module.render = lambda *args, **named: told(twist(render(*args, **named)))  # type: ignore[method-assign]
+    def spoiled(truth: T, changes: Iterable[tuple[str, Callable[[T], T] | None]]) -> T:
+        """What the lies make of it."""
+        for name, change in changes:
+            try:
+                truth = change(truth) if change else truth
+            except NothingToSpoil:
+                if len(spoils) == 1:
+                    raise
+                continue
+            if change:
+                mark(name)
+        return truth
+
+    def plan(context: Context) -> Plan:
+        request = spoiled(context.request, ((spoil.name, spoil.request) for spoil in spoils))
+        return spoiled(resolve(context.replace(request=request)), ((s.name, s.plan) for s in spoils))
+
+    launch.plan = plan
+    module.render = lambda *args, **named: spoiled(  # type: ignore[method-assign]
+        render(*args, **named), ((spoil.name, spoil.launch) for spoil in spoils)
+    )
+    for spoil in spoils:
+        if spoil.patch:
+            spoil.patch()
+            mark(spoil.name)
     try:
         return cli.main([cli.PROGRAMS[backend], *argv[4:]], backend)
     except NothingToSpoil as nothing:

@@ -91,7 +91,7 @@ def _unbounded() -> list[Spoil]:
             by = tuple((n, means) for n, means in plan.limits.by if n != name)
             return plan.replace(limits=plan.limits.replace(by=by))
 
-        return Spoil(name=f"limits:{name}", row="limits", says=f"no limit of {name}", plan=spoil)
+        return Spoil(name=f"limits:{name}", row="limits", says=f"no limit of {name}", plan=spoil, own=True)
 
     return [forgotten(name) for name in ("tasks", "memory", "cpus")]
 
@@ -142,8 +142,10 @@ def _too_many() -> list[Spoil]:
         return plan.replace(mounts=plain)
 
     return [
-        Spoil(name="host-sockets:docker", row="host-sockets", says="docker.sock is bound", plan=docker),
-        Spoil(name="gpu:plain", row="gpu", says="bound as files, not as devices", plan=card),
+        Spoil(
+            name="host-sockets:docker", row="host-sockets", says="docker.sock is bound", plan=docker, own=True
+        ),
+        Spoil(name="gpu:plain", row="gpu", says="bound as files, not as devices", plan=card, own=True),
         extra("x11", "directory", "the sockets of all displays are bound", bound("/tmp/.X11-unix")),
         extra("home", "bound", "the host's home is bound", bound(home)),
         extra("tmp", "bound", "the host's /tmp is bound", bound("/tmp")),
@@ -182,6 +184,7 @@ def _too_many() -> list[Spoil]:
             name="locale:C",
             row="locale",
             says="LANG=C whatever the host's",
+            own=True,
             plan=lambda plan: plan.replace(
                 environment=tuple((n, "C" if n in ("LANG", "LC_ALL") else v) for n, v in plan.environment)
             ),

@@ -34,24 +34,26 @@ def lies() -> list[Spoil]:
             "owners and modes in extended attributes",
             _mapped,
         ),
-        _of_qemu("syscalls", "emulator", "QEMU without a filter", partial(_without, "-sandbox")),
-        _of_qemu("devices", "disk", "a disk", lambda words: (*words, *DISK)),
+        _of_qemu("syscalls", "emulator", "QEMU without a filter", partial(_without, "-sandbox"), own=True),
+        _of_qemu("devices", "disk", "a disk", lambda words: (*words, *DISK), own=True),
         *(_of_machine(row, "missing", "no display device", _screenless) for row in SCREEN),
         *(_of_machine(row, "granted", "--without is not heard", _screen, variant="off") for row in SCREEN),
         _of_machine("x11", "target", "a display that nobody has", _misnamed),
-        _of_qemu("gpu", "card", "another card", partial(_replaced, "virtio-vga,", "VGA,")),
-        _of_machine("chromium", "confined", "it has no sandbox of its own", _unconfined),
-        _of_machine("limits", "guest", "twice the memory and the processors", _doubled),
+        _of_qemu("gpu", "card", "another card", partial(_replaced, "virtio-vga,", "VGA,"), own=True),
+        _of_machine("chromium", "confined", "it has no sandbox of its own", _unconfined, own=True),
+        _of_machine("limits", "guest", "twice the memory and the processors", _doubled, own=True),
         _of_machine("terminal", "line", "a serial line", lambda plan: _console(plan, "ttyS0")),
-        _patched("inheritance", "emulator", "QEMU has the caller's environment", _environment),
+        _patched("inheritance", "emulator", "QEMU has the caller's environment", _environment, own=True),
         _patched("environment", "emulator", "QEMU has the caller's environment", _environment),
         _patched("git-config", "staged", "staged files lie open to all", _open_to_all),
         _patched("exit", "staged", "a killed launcher leaves what was staged", _left_behind),
         _patched("exit", "emulator", "QEMU outlives its launcher", _outlives),
         _of_guest("nix-store", "written", "no overlay, and QEMU writes to the store", _written),
         _of_guest("nix-commands", "database", "the host's own database, not a copy", _not_copied),
-        _patched("nix-commands", "copy", "the copy is not made", lambda: nothing(database, "snapshot")),
-        _of_machine("nix-commands", "sandbox", "builds that see the machine", _unsandboxed),
+        _patched(
+            "nix-commands", "copy", "the copy is not made", lambda: nothing(database, "snapshot"), own=True
+        ),
+        _of_machine("nix-commands", "sandbox", "builds that see the machine", _unsandboxed, own=True),
     ]
 
 
@@ -69,23 +71,31 @@ def _of_guest(
 
 
 def _of_machine(
-    row: str, name: str, says: str, change: Callable[[Plan], Plan], *, variant: str = "default"
+    row: str,
+    name: str,
+    says: str,
+    change: Callable[[Plan], Plan],
+    *,
+    variant: str = "default",
+    own: bool = False,
 ) -> Spoil:
-    return Spoil(name=f"{row}:{name}", row=row, backend="vm", says=says, variant=variant, plan=change)
+    return Spoil(
+        name=f"{row}:{name}", row=row, backend="vm", says=says, variant=variant, plan=change, own=own
+    )
 
 
-def _of_qemu(row: str, name: str, says: str, change: Callable[[Words], Words]) -> Spoil:
+def _of_qemu(row: str, name: str, says: str, change: Callable[[Words], Words], *, own: bool = False) -> Spoil:
     """Its command line is another."""
 
     def patch() -> None:
         argv = qemu.argv
         qemu.argv = lambda *given: change(argv(*given))
 
-    return _patched(row, name, says, patch)
+    return _patched(row, name, says, patch, own=own)
 
 
-def _patched(row: str, name: str, says: str, patch: Callable[[], None]) -> Spoil:
-    return Spoil(name=f"{row}:{name}", row=row, backend="vm", says=says, patch=patch)
+def _patched(row: str, name: str, says: str, patch: Callable[[], None], *, own: bool = False) -> Spoil:
+    return Spoil(name=f"{row}:{name}", row=row, backend="vm", says=says, patch=patch, own=own)
 
 
 def _writable(spoiled: Guest) -> Guest:

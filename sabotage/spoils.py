@@ -31,7 +31,10 @@ class NothingToSpoil(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Spoil:
-    """One lie: `row` must be broken by it, under `variant`. `says` is for the report."""
+    """One lie: `row` must be broken by it, under `variant`. `says` is for the report.
+
+    `own`: it turns no other row red, so that lies about other rows can be told in the same start.
+    """
 
     name: str
     row: str
@@ -42,6 +45,7 @@ class Spoil:
     plan: Callable[[Plan], Plan] | None = None
     launch: Callable[[Launch], Launch] | None = None
     patch: Callable[[], None] | None = None
+    own: bool = False
 
 
 def _own(plan: Plan, row: str) -> tuple[Mount, ...]:
@@ -66,7 +70,9 @@ def missing(row: str, *, variant: str = "default") -> Spoil:
             proxies=tuple(p for p in plan.proxies if p not in granted.proxies),
         )
 
-    return Spoil(name=f"{row}:missing", row=row, variant=variant, says="the grant is left out", plan=spoil)
+    return Spoil(
+        name=f"{row}:missing", row=row, variant=variant, says="the grant is left out", plan=spoil, own=True
+    )
 
 
 def granted(row: str) -> Spoil:
@@ -77,7 +83,9 @@ def granted(row: str) -> Spoil:
             raise NothingToSpoil(f"{row} is not left out")
         return request.replace(without=request.without - {row} - WITH.get((request.backend, row), set()))
 
-    return Spoil(name=f"{row}:granted", row=row, variant="off", says="--without is not heard", request=spoil)
+    return Spoil(
+        name=f"{row}:granted", row=row, variant="off", says="--without is not heard", request=spoil, own=True
+    )
 
 
 def asked(row: str, *, for_it: bool, variant: str = "default") -> Spoil:
@@ -104,7 +112,7 @@ def mode(row: str, wrong: str, *, variant: str = "default") -> Spoil:
             mounts=tuple(m.replace(mode=wrong) if m in own else m for m in plan.mounts),
         )
 
-    return Spoil(name=f"{row}:{wrong}", row=row, variant=variant, says=f"bound {wrong}", plan=spoil)
+    return Spoil(name=f"{row}:{wrong}", row=row, variant=variant, says=f"bound {wrong}", plan=spoil, own=True)
 
 
 def target(row: str) -> Spoil:
@@ -115,7 +123,7 @@ def target(row: str) -> Spoil:
         moved = tuple(m.replace(target=m.target + ".wrong") if m in own else m for m in plan.mounts)
         return plan.replace(mounts=moved)
 
-    return Spoil(name=f"{row}:target", row=row, says="mounted at a wrong path", plan=spoil)
+    return Spoil(name=f"{row}:target", row=row, says="mounted at a wrong path", plan=spoil, own=True)
 
 
 def extra(row: str, name: str, says: str, *mounts: Mount, variant: str = "default") -> Spoil:

@@ -44,6 +44,7 @@ RULES = (
     Rule(source="fixtures", allowed=("fixtures",)),
     Rule(source="conformance", allowed=("conformance", "fixtures", "launcher.spec")),
     Rule(source="sabotage", allowed=("sabotage", "launcher")),
+    Rule(source="sabotage.together", allowed=("sabotage", "launcher", "conformance.harness")),
     Rule(source="sabotage.score", allowed=("sabotage", "launcher", "fixtures", "conformance.harness")),
     Rule(source="tooling", allowed=("tooling", "launcher", "fixtures", "sabotage")),
     Rule(source="bench", allowed=("bench", "tooling", "launcher")),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 NAME = "claude-sandbox-test"
 # What is needed to reach a package registry and to print as they like; nothing else of root's.
 REVISION = "CONFORMANCE_REVISION"
+LAST = ("build/matrix/matrix.json", "build/matrix/sabotage.json")
 KEPT = ("CI", "TERM", "LANG", "LC_ALL", "NO_COLOR", "http_proxy", "https_proxy", "no_proxy")
 KEPT_CERTIFICATES = (
     "NODE_EXTRA_CA_CERTS",
@@ -167,7 +168,7 @@ def _sudo_without_password(rule: Path) -> Iterator[None]:
 @contextmanager
 def _copy(checkout: Path, copy: Path, user: pwd.struct_passwd) -> Iterator[Path]:
     """A directory of the user's with the checkout's files, tracked or new; of what git ignores, it has the
-    last score of the sabotage alone, which a matrix shows.
+    last matrix, which a sabotage begins with, and its score, which the next matrix shows.
     """
     # -c safe.directory: root looks at a checkout that may be somebody else's.
     command = [
@@ -187,7 +188,7 @@ def _copy(checkout: Path, copy: Path, user: pwd.struct_passwd) -> Iterator[Path]
             listed.stderr.decode(errors="replace").strip().replace("\n", " "),
         )
     try:
-        for name in (*os.fsdecode(listed.stdout).split("\0"), "build/matrix/sabotage.json"):
+        for name in (*os.fsdecode(listed.stdout).split("\0"), *LAST):
             source, target = checkout / name, copy / name
             if name and (source.is_symlink() or source.is_file()):
                 target.parent.mkdir(parents=True, exist_ok=True)

@@ -15,14 +15,14 @@ from tooling.report import say
 ROOT = Path(__file__).parent.parent
 
 
-def sabotage(*, named: tuple[str, ...], wanted: tuple[str, ...], jobs: int, yes: bool) -> int:
+def sabotage(*, named: tuple[str, ...], wanted: tuple[str, ...], jobs: int, alone: bool, yes: bool) -> int:
     """Tell the lies and print the score; build/matrix/sabotage.json has it for the next matrix.
 
     Status 1 when one survived. Started by root it goes on as an ordinary user.
     """
     columns = backends.chosen(named)
     narrowed = [*(f"--backend={name}" for name in named), *(f"--lie={lie}" for lie in wanted)]
-    arguments = ["sabotage", f"--jobs={jobs}", *narrowed]
+    arguments = ["sabotage", f"--jobs={jobs}", *(["--alone"] if alone else []), *narrowed]
     if os.geteuid() == 0:
         return ordinary.go_on(ROOT, [*arguments, *(["--yes"] if yes else [])], yes=yes)
     suite.require_fresh_install()
@@ -31,7 +31,7 @@ def sabotage(*, named: tuple[str, ...], wanted: tuple[str, ...], jobs: int, yes:
     told = []
     for backend in columns:
         say(f"{backend.name}:")
-        told += score(wanted, backend=backend.name, jobs=jobs, say=say)
+        told += score(wanted, backend=backend.name, jobs=jobs, alone=alone, say=say)
     result = summary(told)
     directory = ROOT / "build/matrix"
     directory.mkdir(parents=True, exist_ok=True)

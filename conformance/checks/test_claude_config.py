@@ -117,7 +117,7 @@ def test_what_running_sessions_obey_is_private(inside: Inside, host: World) -> N
     assert [n for n in names if os.listdir(host.home / ".claude" / n) != ["of-the-host"]] == []
 
 
-@covers("claude-config", "read-write", variant="default")
+@covers("claude-config", "read-write", variant="default", alike=True)
 @pytest.mark.parametrize("name", [each.name for each in load().claude_planted])
 def test_what_the_hosts_claude_would_obey_is_taken_away(
     new_world: Callable[..., World], launch: Launch, name: str
@@ -134,7 +134,7 @@ def test_what_the_hosts_claude_would_obey_is_taken_away(
     assert str(planted) in done.stderr.decode()
 
 
-@covers("claude-config", "read-write", variant="default")
+@covers("claude-config", "read-write", variant="default", alike=True)
 @pytest.mark.parametrize("name", ["history.jsonl", "todos", "projects/-x/session.jsonl"])
 def test_no_link_leads_the_hosts_claude_out_of_its_directory(
     new_world: Callable[..., World], launch: Launch, name: str

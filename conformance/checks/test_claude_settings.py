@@ -93,7 +93,7 @@ def test_what_only_some_hosts_have_is_protected_there(
     assert found.reached == []
 
 
-@covers("claude-settings", "read-only", variant="default")
+@covers("claude-settings", "read-only", variant="default", alike=True)
 @pytest.mark.parametrize("name", [each.name for each in NOT_MADE])
 def test_what_appears_there_is_taken_away(new_world: Callable[..., World], launch: Launch, name: str) -> None:
     """A name that the host lacked and its claude would obey is gone after the run, and reported."""

@@ -80,7 +80,7 @@ def content(top: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
-@covers("host-triggers", "watched", variant="default")
+@covers("host-triggers", "watched", variant="default", alike=True)
 @pytest.mark.parametrize("number", range(-(-len(PLANTED) // AT_ONCE)))
 def test_each_name_of_the_list_is_reported(
     new_world: Callable[..., World], launch: Launch, number: int
@@ -147,7 +147,7 @@ def test_a_run_that_changes_nothing_of_it_says_nothing(
     assert ".git/config" not in said
 
 
-@covers("host-triggers", "watched", variant="default")
+@covers("host-triggers", "watched", variant="default", alike=True)
 @pytest.mark.parametrize(
     "script",
     [

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import pytest
@@ -76,13 +75,6 @@ def caller(host: World, word: str, umask: int = 0o077) -> tuple[str, ...]:
     return (*PYTHON.split()[:2], str(program), json.dumps(state))
 
 
-@contextmanager
-def started(by: tuple[str, ...], shared: Sandbox, cell: Cell, world: World) -> Iterator[Sandbox]:
-    """A sandbox that the caller starts on a terminal, with the flags of the shared one."""
-    with closing(kind(cell.backend)((*by, *shared.command), world, flags=shared.flags)) as sandbox:
-        yield sandbox
-
-
 # What each descriptor of each process leads to: text, or the names in a directory.
 DESCRIPTORS = """
 import os
@@ -114,14 +106,13 @@ print(json.dumps(sorted({link for link, text in found if word in text})))
 
 
 @covers("inheritance", "absent")
-def test_no_descriptor_comes_along(sandbox: Sandbox, cell: Cell, new_world: Callable[..., World]) -> None:
+def test_no_descriptor_comes_along(fresh: Callable[..., Sandbox], new_world: Callable[..., World]) -> None:
     """No process inside has a descriptor or a directory that leads to an open file of the caller's."""
     world, word = new_world(), canary()
     by = caller(world, word)
 
     control = on_host(world, by, DESCRIPTORS, halves=[word[:20], word[20:]])
-    with started(by, sandbox, cell, world) as other:
-        found = other.inside.python(DESCRIPTORS, halves=[word[:20], word[20:]])
+    found = fresh(world=world, prefix=by).inside.python(DESCRIPTORS, halves=[word[:20], word[20:]])
 
     with on_the_host():
         assert {f"/proc/self/fd/{n}" for n in (9, 10, 64, 65, 200, 201)} <= set(control)
@@ -145,7 +136,7 @@ print(json.dumps({"listed": listed, "read": payload.value.decode()}))
 
 @covers("inheritance", "absent")
 def test_no_session_keyring_comes_along(
-    sandbox: Sandbox, cell: Cell, new_world: Callable[..., World]
+    fresh: Callable[..., Sandbox], new_world: Callable[..., World]
 ) -> None:
     """A key in the caller's session keyring is neither listed nor found inside."""
     world, word = new_world(), canary()
@@ -153,8 +144,7 @@ def test_no_session_keyring_comes_along(
     how = {"canary": word, **numbers(["keyctl"])}
 
     control = on_host(world, by, PRELUDE + KEYS, **how)
-    with started(by, sandbox, cell, world) as other:
-        found = other.inside.python(PRELUDE + KEYS, timeout_s=30, **how)
+    found = fresh(world=world, prefix=by).inside.python(PRELUDE + KEYS, timeout_s=30, **how)
 
     with on_the_host():
         assert control == {"listed": True, "read": word}
@@ -164,7 +154,7 @@ def test_no_session_keyring_comes_along(
 @covers("inheritance", "absent")
 @pytest.mark.parametrize("umask", [0o077, 0], ids=["umask 077", "umask 000"])
 def test_no_state_of_the_callers_process_comes_along(
-    sandbox: Sandbox, cell: Cell, new_world: Callable[..., World], umask: int
+    sandbox: Sandbox, fresh: Callable[..., Sandbox], new_world: Callable[..., World], umask: int
 ) -> None:
     """umask, directory, limits, ignored and blocked signals are those of any other sandbox."""
     world, word = new_world(), canary()
@@ -173,9 +163,9 @@ def test_no_state_of_the_callers_process_comes_along(
     blocked = world.output((*by, "grep", "SigBlk", "/proc/self/status")).split()[1]
 
     expected = state(sandbox.inside.output(MASKS))
-    with started(by, sandbox, cell, world) as other:
-        found = state(other.inside.output(MASKS))
-        other.inside.output("echo x > /project/of-inside")
+    other = fresh(world=world, prefix=by)
+    found = state(other.inside.output(MASKS))
+    other.inside.output("echo x > /project/of-inside")
     mode = (world.path / "of-inside").stat().st_mode & 0o777
 
     with on_the_host():
@@ -193,18 +183,20 @@ def test_no_state_of_the_callers_process_comes_along(
 
 
 @covers("inheritance", "absent", variant=("default", "no-network", "bare", "off"))
-def test_no_state_comes_along_without_a_terminal(sandbox: Sandbox, new_world: Callable[..., World]) -> None:
+def test_no_state_comes_along_without_a_terminal(
+    command: Sequence[str], cell: Cell, new_world: Callable[..., World]
+) -> None:
     """The same in a script: no terminal, a command, and its end."""
     world, word = new_world(), canary()
     by = caller(world, word)
-    command = (*sandbox.command, "--quiet", *sandbox.flags, "--shell", str(world.path), "-c")
+    shell = (*command, "--quiet", "--shell", str(world.path), "-c")
     bad = state(world.output((*by, "/bin/sh", "-c", STATE)))
 
-    seconds = 30 * sandbox.pace
-    found = state(world.output((*by, *command, MASKS), timeout_s=seconds))
+    seconds = 30 * kind(cell.backend).pace
+    found = state(world.output((*by, *shell, MASKS), timeout_s=seconds))
     program = f"{PYTHON[:-1]} - <<'EOF'\n{probe_text(DESCRIPTORS, halves=[word[:20], word[20:]])}\nEOF"
-    leaked = world.output((*by, *command, program), timeout_s=seconds)
-    expected = state(world.output((*command, MASKS), timeout_s=seconds))
+    leaked = world.output((*by, *shell, program), timeout_s=seconds)
+    expected = state(world.output((*shell, MASKS), timeout_s=seconds))
 
     with on_the_host():
         assert bad["limits"] >= set(map(str, LIMITS.values()))
@@ -215,19 +207,19 @@ def test_no_state_comes_along_without_a_terminal(sandbox: Sandbox, new_world: Ca
 
 @covers("inheritance", "absent", means=True, by="QEMU's environment")
 def test_who_breaks_out_into_qemu_finds_nothing_of_the_callers(
-    sandbox: Sandbox, cell: Cell, new_world: Callable[..., World]
+    fresh: Callable[..., Sandbox], new_world: Callable[..., World]
 ) -> None:
     """QEMU's environment names nothing but PATH; neither descriptors nor directory of it are the caller's."""
     world, word = new_world(), canary()
     by = caller(world, word)
 
-    with started(by, sandbox, cell, world) as other:
-        qemu = cast("Machine", other).qemu
-        environment = as_seen.read(qemu, "environ").decode()
-        exported = as_seen.read(other.pid, "environ").decode()
-        descriptors = as_seen.root("ls", "-l", f"/proc/{qemu}/fd", f"/proc/{other.pid}/fd").decode()
-        directory = as_seen.link(qemu, "cwd")
-        status = as_seen.read(qemu, "status").decode()
+    other = fresh(world=world, prefix=by)
+    qemu = cast("Machine", other).qemu
+    environment = as_seen.read(qemu, "environ").decode()
+    exported = as_seen.read(other.pid, "environ").decode()
+    descriptors = as_seen.root("ls", "-l", f"/proc/{qemu}/fd", f"/proc/{other.pid}/fd").decode()
+    directory = as_seen.link(qemu, "cwd")
+    status = as_seen.read(qemu, "status").decode()
 
     of_qemu, of_launcher = descriptors.split(f"/proc/{other.pid}/fd:")
     with on_the_host():

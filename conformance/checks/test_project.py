@@ -33,6 +33,8 @@ ODD = (
     "-rf",
     "\udcff\udcfe",  # no UTF-8
 )
+# Each as the project's own name; first of all, each above a project.
+PATHS = ("/".join(ODD), *ODD)
 
 
 @covers("project", "read-write")
@@ -99,12 +101,12 @@ def test_the_start_is_in_the_project(new_world: Callable[..., World], launch: La
     assert (world.path / "in-the-directory").exists()
 
 
-@covers("project", "read-write", variant="default")
-@pytest.mark.parametrize("number", range(len(ODD)))
+@covers("project", "read-write", variant="default", alike=True)
+@pytest.mark.parametrize("number", range(len(PATHS)))
 def test_odd_names_work(new_world: Callable[..., World], launch: Launch, number: int) -> None:
     """A project of any name that Linux allows is written at its host path and at /project."""
     world, content = new_world(), canary()
-    world.project = git_project(world.home / ODD[number], as_user=world.user)
+    world.project = git_project(world.home / PATHS[number], as_user=world.user)
     script = 'cp "$1/README" a; echo $0 > "$1/b"; git add a b; git commit -q -m odd; cat /project/b'
 
     done = launch(world, "--quiet", "--shell", str(world.path), "-c", script, content, str(world.path))

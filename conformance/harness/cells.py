@@ -40,6 +40,8 @@ MADE = ("x11", "wayland", "gpu")
 FOLLOWS = {"claude-settings": "claude-config"}
 # The variants of the table in which every row is proven again; in its others, those that they change.
 WHOLE = ("no-network",)
+# After a cell's id: the check needs nothing of the sandbox that others share.
+APART = "-apart"
 
 
 @dataclass(frozen=True, kw_only=True)

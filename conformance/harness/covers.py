@@ -20,7 +20,8 @@ class Cover:
 
     `by`: only where the table's means have that word in them. `needs`: rows whose resource the host must have
     when the sandbox starts, besides that of `row`. `slow`: it keeps a processor busy for many seconds, as a
-    start does (economy.py).
+    start does (economy.py). `alike`: its parameters differ in what is the host's to look at, or goes the same
+    way through the backend: where starts take seconds the first of them stands for all.
     """
 
     row: str
@@ -30,6 +31,7 @@ class Cover:
     needs: tuple[str, ...] = ()
     by: str = ""
     slow: bool = False
+    alike: bool = False
 
     def fits(self, cell: Cell) -> bool:
         """Whether a check of this is one of that cell."""
@@ -49,13 +51,14 @@ def covers(
     needs: Iterable[str] = (),
     by: str = "",
     slow: bool = False,
+    alike: bool = False,
 ) -> Callable[[Check], Check]:
     """Say that a check proves `word` of `row`; may stand above a check more than once.
 
     Raises HarnessError when another check of the module has the same name: Python would keep the last alone.
     """
     chosen = (variant,) if isinstance(variant, str) else tuple(variant)
-    how: dict[str, Any] = {"means": means, "needs": tuple(needs), "by": by, "slow": slow}
+    how: dict[str, Any] = {"means": means, "needs": tuple(needs), "by": by, "slow": slow, "alike": alike}
     cover = Cover(row=row, word=word, variants=chosen, **how)
     module = sys._getframe(1).f_locals
 

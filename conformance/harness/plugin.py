@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from conformance.harness import boot, economy, evidence, gate, matrix, mounts
-from conformance.harness.cells import Cell, Variant, selected, variants
+from conformance.harness.cells import APART, Cell, Variant, selected, variants
 from conformance.harness.covers import Cover, of, sentence
 from conformance.harness.sandbox import Sandbox
 from conformance.harness.verdict import Outcome, Verdict, of_exception, remediable
@@ -42,7 +42,7 @@ def add_options(parser: pytest.Parser) -> None:
     )
     group.addoption("--must-run", action="store_true", help="what cannot be looked at has failed")
     group.addoption(
-        "--until-broken", action="store_true", help="stop at the first broken promise: one is enough"
+        "--until-broken", action="store_true", help="look no further at a cell that is broken: once is enough"
     )
     group.addoption("--matrix", default=str(MATRIX), metavar="DIR", help="where the matrix is written")
 
@@ -74,6 +74,7 @@ class Conformance:
         self.needed: dict[tuple[str, str], set[str]] = {}
         self.started: list[boot.Start] = []
         self.outcomes: list[Outcome] = []
+        self.broken: set[Cell] = set()
         self.boot_records: list[dict[str, Any]] = []
         self.problems: list[str] = []
         self.collected = False
@@ -88,8 +89,9 @@ class Conformance:
         """A check becomes one test for each cell that it proves."""
         if "cell" not in metafunc.fixturenames:
             return
+        apart = APART if economy.SHARED.isdisjoint(metafunc.fixturenames) else ""
         params = [
-            pytest.param((cell, cover), id=cell.means_id if cover.means else cell.id)
+            pytest.param((cell, cover), id=(cell.means_id if cover.means else cell.id) + apart)
             for cover in of(metafunc.function)
             for cell in self.cells_of(cover)
         ]
@@ -125,6 +127,7 @@ class Conformance:
                 means=item.stash[COVER].means,
                 starts=item.stash[COVER].slow
                 or not economy.STARTING.isdisjoint(getattr(item, "fixturenames", ())),
+                alike=item.stash[COVER].alike,
             )
             for item in proving
         ]
@@ -194,6 +197,11 @@ class Conformance:
     def variant(self, cell: Cell) -> Variant:
         return self.variants[cell.variant]
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
+        """With --until-broken, what is known to be broken is passed over: nothing is said of this check."""
+        return True if CELL in item.stash and item.stash[CELL] in self.broken else None
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
@@ -213,7 +221,7 @@ class Conformance:
             report.outcome = "failed"
             report.longrepr = f"it must run here (--must-run), but: {outcome.reason}"
         if outcome.verdict == Verdict.BROKEN and self.config.getoption("--until-broken"):
-            item.session.shouldstop = f"{outcome.check}: broken (--until-broken)"
+            self.broken.add(item.stash[CELL])
         report.user_properties.append((OUTCOME, json.dumps(outcome.as_json())))
         return self._with_boots(report)
 
@@ -337,7 +345,8 @@ def is_check(item: pytest.Item) -> bool:
 
 def name_of(item: pytest.Item, cell: Cell, cover: Cover) -> str:
     """The check's name, with the parameters that are its own: `test_it[/project]`."""
-    own = item.callspec.id.replace(cell.means_id if cover.means else cell.id, "", 1).strip("-")  # type: ignore[attr-defined]
+    given = item.callspec.id.replace(cell.means_id if cover.means else cell.id, "", 1)  # type: ignore[attr-defined]
+    own = given.removesuffix(APART).removeprefix(APART).strip("-")
     name = str(getattr(item, "originalname", item.name))
     return f"{name}[{own}]" if own else name
 

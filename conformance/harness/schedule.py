@@ -1,5 +1,8 @@
 """How xdist hands out checks: all of one boot to one worker, so that no sandbox is started twice.
 
+Checks that start all that they need by themselves go by their file, to whichever worker has time. Which those
+are stands in their ids: the process that hands out knows nothing else of a check.
+
 Not by xdist's own groups, which are written into node ids that pytest 9 no longer lets anyone change.
 """
 
@@ -10,17 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-from conformance.harness.cells import Cell
+from conformance.harness.cells import APART, Cell
 
 if TYPE_CHECKING:
     import pytest
 
 
 def group_of(nodeid: str, groups: Sequence[tuple[str, str]]) -> str:
-    """The boot that a check's node id names, by the longest of the known (id, group); else the id itself."""
-    inside = nodeid.partition("[")[2]
-    fitting = [(len(name), group) for name, group in groups if name in inside]
-    return max(fitting)[1] if fitting else nodeid
+    """The boot that a check's node id names, by the longest of the known (id, group); else the id itself.
+
+    Of one that is apart, with its file's name after it.
+    """
+    file, _, inside = nodeid.partition("[")
+    fitting = [(len(name), name, group) for name, group in groups if name in inside]
+    if not fitting:
+        return nodeid
+    _, name, group = max(fitting)
+    return f"{group} {file.partition('::')[0]}" if name + APART in inside else group
 
 
 def groups(cells: Iterable[Cell]) -> list[tuple[str, str]]:

@@ -14,9 +14,10 @@ def one(
     starts: bool = True,
     means: bool = False,
     word: str = "same",
+    alike: bool = False,
 ) -> Planned:
     cell = Cell(backend="vm", variant=variant, row=row, word=word, means="")
-    return Planned(name=name, cell=cell, means=means, starts=starts)
+    return Planned(name=name, cell=cell, means=means, starts=starts, alike=alike)
 
 
 def ran(*planned: Planned, dear: bool = True) -> list[str]:
@@ -49,3 +50,12 @@ def test_where_the_default_is_not_run_all_are() -> None:
 
 def test_where_starts_are_cheap_all_are_made() -> None:
     assert len(ran(one("a", "default"), one("a", "off"), one("b", "off"), dear=False)) == 3
+
+
+def test_of_parameters_that_are_alike_the_first_stands_for_all() -> None:
+    alike = [one(f"a[{n}]", variant, alike=True) for variant in ("default", "off") for n in range(3)]
+
+    assert ran(*alike, one("b[0]", "default"), one("b[1]", "default")) == [
+        "a[0] default", "a[0] off", "b[0] default", "b[1] default",
+    ]  # fmt: skip
+    assert len(ran(*alike, dear=False)) == 6

@@ -127,11 +127,13 @@ def test_a_run_in_a_scripts_background_is_graded_alike(tmp_path: Path) -> None:
     assert Run(done, tmp_path).verdicts == {"exit default": "proven"}, done.stdout
 
 
-def test_until_broken_looks_no_further(suite: Suite) -> None:
-    run = suite("--row", "environment", "--variant", "default", "--until-broken", graded=NO_SANDBOX)
+def test_until_broken_looks_no_further_at_a_cell(suite: Suite) -> None:
+    rows = ("--row", "environment", "--row", "home")
 
-    assert run.verdicts == {"environment default": "broken"}
-    assert "\n1 failed" in run.text
+    run = suite(*rows, "--variant", "default", "--until-broken", graded=NO_SANDBOX)
+
+    assert run.verdicts == {"environment default": "broken", "home default": "broken"}
+    assert "\n2 failed" in run.text
 
 
 def test_what_is_slow_is_shown_by_default_alone_where_a_machine_is_emulated(tmp_path: Path) -> None:
