@@ -1,13 +1,13 @@
-"""Where each start takes seconds: which checks need not start one more, as what they show was shown already.
+"""Where each start takes seconds: which checks need not run once more, as what they show was shown already.
 
-A check that starts sandboxes of its own, or takes as long inside (`slow`), runs in the default variant. In
-another one, where its row promises the same, it runs only when nothing else proves the cell there; then the
-first of such checks does. Of one whose parameters are `alike` the first alone is run.
+All run in the default variant; but of one whose parameters are `alike` the first alone. In another variant a
+row that promises the same there is proven by one check, which starts no sandbox of its own if there is such a
+one. What a variant promises otherwise is proven by all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from conformance.harness.cells import DEFAULT, Cell
@@ -33,40 +33,25 @@ class Planned:
 
 def needed(planned: Sequence[Planned], dear: Callable[[str], bool]) -> list[bool]:
     """Of each, whether it is to be run. `dear`: whether a backend's starts are."""
-    by_default = {_promise(one) for one in planned if one.cell.variant == DEFAULT}
-    more = _more(planned, dear)
-    spared = [_is_spared(one, by_default, dear) or alike for one, alike in zip(planned, more, strict=True)]
-    proven = _cells(one for one, left_out in zip(planned, spared, strict=True) if not left_out)
-    found = []
-    for one, left_out in zip(planned, spared, strict=True):
-        first = left_out and not one.means and _cell(one) not in proven
-        if first:
-            proven.add(_cell(one))
-        found.append(first or not left_out)
-    return found
+    promised = {_promise(one.cell) for one in planned if one.cell.variant == DEFAULT}
+    again = [one for one in planned if one.cell.variant != DEFAULT and _promise(one.cell) in promised]
+    chosen: dict[Cell, Planned] = {}
+    for one in sorted(again, key=lambda one: one.starts):
+        if not one.means:
+            chosen.setdefault(one.cell, one)
+    spared = {id(one) for one in again if chosen.get(one.cell) is not one}
+    spared |= {id(one) for one, more in zip(planned, _more(planned), strict=True) if more}
+    return [id(one) not in spared or not dear(one.cell.backend) for one in planned]
 
 
-def _is_spared(one: Planned, by_default: set[tuple[str, ...]], dear: Callable[[str], bool]) -> bool:
-    elsewhere = one.cell.variant != DEFAULT and _promise(one) in by_default
-    return one.starts and elsewhere and dear(one.cell.backend)
+def _promise(cell: Cell) -> tuple[str, ...]:
+    return (cell.backend, cell.row, cell.word, cell.means)
 
 
-def _more(planned: Sequence[Planned], dear: Callable[[str], bool]) -> Iterator[bool]:
+def _more(planned: Sequence[Planned]) -> Iterator[bool]:
     """Of each, whether one that is alike has come before."""
     seen = set()
     for one in planned:
         key = (one.name.partition("[")[0], one.cell, one.means)
-        yield one.alike and key in seen and dear(one.cell.backend)
+        yield one.alike and key in seen
         seen.add(key)
-
-
-def _promise(one: Planned) -> tuple[str, ...]:
-    return (one.name, one.cell.backend, one.cell.row, one.cell.word)
-
-
-def _cell(one: Planned) -> tuple[str, ...]:
-    return (one.cell.backend, one.cell.variant, one.cell.row)
-
-
-def _cells(planned: Iterable[Planned]) -> set[tuple[str, ...]]:
-    return {_cell(one) for one in planned if not one.means}

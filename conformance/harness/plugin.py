@@ -44,6 +44,7 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--until-broken", action="store_true", help="look no further at a cell that is broken: once is enough"
     )
+    group.addoption("--every-check", action="store_true", help="also those that economy.py finds needless")
     group.addoption("--matrix", default=str(MATRIX), metavar="DIR", help="where the matrix is written")
 
 
@@ -131,7 +132,8 @@ class Conformance:
             )
             for item in proving
         ]
-        wanted = economy.needed(planned, lambda backend: boot.kind(backend).dear)
+        every = config.getoption("--every-check")
+        wanted = economy.needed(planned, lambda backend: boot.kind(backend).dear and not every)
         kept = [item for item, is_wanted in zip(proving, wanted, strict=True) if is_wanted]
         spared = [item for item, is_wanted in zip(proving, wanted, strict=True) if not is_wanted]
         if spared:

@@ -18,7 +18,7 @@ BOARD = "q35,i8042=off,vmport=off,sata=off,smbus=off,hpet=off,max-ram-below-4g=5
 # Without random numbers of its own the first program that asks for some waits a second for them. The others
 # make it an x86-64-v2, which the libraries of some distributions ask for.
 TCG_CPU = "qemu64,+rdrand,+ssse3,+sse4.1,+sse4.2,+popcnt"
-# What costs time and gives nothing here (Documentation/admin-guide/kernel-parameters.txt): the crypto modules'
+# What costs time and gives nothing here (admin-guide/kernel-parameters.txt): the crypto modules'
 # tests of themselves (0.3 s of TCG's), bounce buffers that no virtio device needs, 64 MiB to be cleared;
 # security modules that have no policy; patching of every lock where there is one processor. The timer's test
 # is a panic where the host is too busy for it to tick in time.

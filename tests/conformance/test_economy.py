@@ -25,23 +25,26 @@ def ran(*planned: Planned, dear: bool = True) -> list[str]:
     return [f"{p.name} {p.cell.variant}" for p, is_wanted in zip(planned, wanted, strict=True) if is_wanted]
 
 
-def test_what_was_shown_by_default_starts_nothing_more_where_others_prove_the_cell() -> None:
-    shared = one("asks", "off", starts=False)
+def test_where_the_promise_is_that_of_the_default_one_check_proves_it_and_starts_nothing() -> None:
+    more = (one("asks", "off", starts=False), one("asks too", "off", starts=False))
 
-    assert ran(one("a", "default"), one("a", "off"), shared) == ["a default", "asks off"]
+    assert ran(one("a", "default"), one("m", "off", means=True, starts=False), one("a", "off"), *more) == [
+        "a default", "asks off",
+    ]  # fmt: skip
 
 
 def test_no_cell_is_left_without_a_proof() -> None:
     both = (one("a", "default"), one("b", "default"))
 
     assert ran(*both, one("m", "off", means=True), one("a", "off"), one("b", "off")) == [
-        "a default", "b default", "m off", "a off",
+        "a default", "b default", "a off",
     ]  # fmt: skip
 
 
 def test_another_promise_is_another_thing_to_show() -> None:
     assert ran(one("a", "default"), one("a", "off", word="absent")) == ["a default", "a off"]
     assert ran(one("a", "default", row="dns"), one("a", "off")) == ["a default", "a off"]
+    assert len(ran(one("a", "default"), *(one(name, "off", word="absent") for name in "ab"))) == 3
 
 
 def test_where_the_default_is_not_run_all_are() -> None:
