@@ -83,7 +83,7 @@ def setup(_context: Context, backend: str = "bubblewrap", yes: bool = False) -> 
     auto_shortflags=False,
     iterable=["backend", "row", "variant"],
     help={
-        "backend": "whose column of the table is proven (repeatable; all that are built without it)",
+        "backend": "whose column of the table is proven (repeatable; all without it)",
         "row": "prove this row alone (repeatable)",
         "variant": "prove this variant alone: default, no-network, … (repeatable)",
         "command": "grade another program, which takes the same flags",
@@ -125,7 +125,7 @@ def run_tests(
     auto_shortflags=False,
     iterable=["backend"],
     help={
-        "backend": "whose column of the table is proven (repeatable; all that are built without it)",
+        "backend": "whose column of the table is proven (repeatable; all without it)",
         "jobs": "checks at a time; 0: one for each core",
         "must-run": "what cannot be looked at has failed",
         "yes": "install what is needed without asking",
@@ -147,7 +147,7 @@ def matrix(
     auto_shortflags=False,
     iterable=["backend", "lie"],
     help={
-        "backend": "whose column has to notice (repeatable; all that are built without it)",
+        "backend": "whose column has to notice (repeatable; all without it)",
         "lie": "only lies whose name starts so: a row, or row:lie (repeatable)",
         "alone": "each lie in starts of its own, with a control of its own; hours of a VM",
         "jobs": "lies at a time",

@@ -1,4 +1,4 @@
-"""The backends that tasks know by name: which program starts each, and whether it is proven."""
+"""The backends that tasks know by name, and which program starts each."""
 
 from __future__ import annotations
 
@@ -11,25 +11,22 @@ from launcher.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Backend:
-    """`program` is a console program of this distribution. `proven` False: it runs, and not all of its column
-    is proven yet, so that it is looked at when it is named only.
-    """
+    """`program` is a console program of this distribution."""
 
     name: str
     program: str
-    proven: bool = True
 
 
 BACKENDS = (
     Backend(name="bubblewrap", program="claude-sandbox"),
     Backend(name="container", program="claude-sandbox-container"),
-    Backend(name="vm", program="claude-sandbox-vm", proven=False),
+    Backend(name="vm", program="claude-sandbox-vm"),
 )
 
 
 def chosen(names: Sequence[str]) -> tuple[Backend, ...]:
-    """Those of the names; without any all that are proven. Raises UserError as `find` does."""
-    return tuple(find(name) for name in names) or tuple(b for b in BACKENDS if b.proven)
+    """Those of the names; without any all. Raises UserError as `find` does."""
+    return tuple(map(find, names)) or BACKENDS
 
 
 def find(name: str) -> Backend:

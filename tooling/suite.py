@@ -24,7 +24,7 @@ NO_TESTS = 5  # pytest's own status for "nothing was collected"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What was asked for. `backends`: whose columns are proven, all that are built without any; `jobs` 0: as
+    """What was asked for. `backends`: whose columns are proven, all without any; `jobs` 0: as
     many as there are cores.
 
     `rows`, `variants`, `command`: only these cells, or another program's; then the unit tests do not run.

@@ -15,6 +15,7 @@ from conformance.harness.covers import covers
 from conformance.harness.errors import on_the_host
 from conformance.harness.inside import Inside
 from conformance.harness.world import World
+from fixtures import users
 from fixtures.listeners import canary
 from fixtures.project import git_project, with_submodule, worktree
 
@@ -106,7 +107,10 @@ def test_the_start_is_in_the_project(new_world: Callable[..., World], launch: La
 def test_odd_names_work(new_world: Callable[..., World], launch: Launch, number: int) -> None:
     """A project of any name that Linux allows is written at its host path and at /project."""
     world, content = new_world(), canary()
-    world.project = git_project(world.home / PATHS[number], as_user=world.user)
+    path = world.home / PATHS[number]
+    for parent in reversed([parent for parent in path.parents if not parent.exists()]):
+        users.directory(parent, world.user)
+    world.project = git_project(path, as_user=world.user)
     script = 'cp "$1/README" a; echo $0 > "$1/b"; git add a b; git commit -q -m odd; cat /project/b'
 
     done = launch(world, "--quiet", "--shell", str(world.path), "-c", script, content, str(world.path))
@@ -167,3 +171,95 @@ def test_a_pointer_that_leads_elsewhere_brings_nothing(
 def test_the_project_is_a_mount(inside: Inside, host: World, cell: Cell) -> None:
     """The project is mounted at its host path and at /project, writable."""
     assert mounted(inside, ["/project", str(host.path)], cell.means) == []
+
+
+# What databases, package managers and watchers ask of a file system: locks that exclude others, memory that
+# two share, a write-ahead log, and word of changes. Who is the other is a process of its own.
+WORKED = """
+import ctypes, fcntl, mmap, os, select, sqlite3, struct, sys
+here = given["directory"]
+os.makedirs(here)
+
+def in_child(work):
+    pid = os.fork()
+    if not pid:
+        try:
+            os._exit(0 if work() else 1)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr)
+            os._exit(2)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+def refused(lock):
+    def work():
+        with open(f"{here}/locked", "r+b") as file:
+            try:
+                lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return True
+    return work
+
+found = {}
+for name, lock in (("flock", fcntl.flock), ("posix lock", fcntl.lockf)):
+    with open(f"{here}/locked", "w+b") as file:
+        lock(file, fcntl.LOCK_EX)
+        found[name] = in_child(refused(lock))
+        lock(file, fcntl.LOCK_UN)
+        found[name] = found[name] and not in_child(refused(lock))
+
+with open(f"{here}/mapped", "w+b") as file:
+    file.truncate(8192)
+    with mmap.mmap(file.fileno(), 8192) as memory:
+        memory[4090:4100] = b"0123456789"
+        memory.flush()
+        def seen():
+            with open(f"{here}/mapped", "r+b") as other, mmap.mmap(other.fileno(), 8192) as theirs:
+                was = theirs[4090:4100]
+                theirs[0:5] = b"child"
+                theirs.flush()
+                return was == b"0123456789"
+        found["mmap"] = in_child(seen) and memory[0:5] == b"child"
+
+def inserted():
+    with sqlite3.connect(f"{here}/base", timeout=20) as other:
+        other.execute("insert into numbers values (2)")
+        return True
+base = sqlite3.connect(f"{here}/base", timeout=20)
+found["sqlite"] = base.execute(f"pragma journal_mode={given['journal']}").fetchone()[0]
+base.execute("create table numbers (number)")
+base.execute("insert into numbers values (1)")
+base.commit()
+wrote = in_child(inserted)
+found["sqlite rows"] = wrote and base.execute("select sum(number) from numbers").fetchone()[0]
+base.close()
+
+libc = ctypes.CDLL(None, use_errno=True)
+watch = libc.inotify_init1(0)
+libc.inotify_add_watch(watch, here.encode(), 0x100 | 0x8)  # IN_CREATE, IN_CLOSE_WRITE
+with open(f"{here}/new", "w") as file:
+    file.write("x")
+heard = select.select([watch], [], [], 10)[0] and os.read(watch, 4096)
+found["inotify"] = bool(heard) and b"new" in heard
+print(json.dumps(found))
+"""
+ROWS = """
+import sqlite3
+print(json.dumps(sqlite3.connect(given["path"]).execute("select * from numbers").fetchall()))
+"""
+
+
+@covers("project", "read-write", variant="default")
+@pytest.mark.parametrize("journal", ["wal", "delete"])
+def test_programs_work_on_its_files(inside: Inside, host: World, journal: str) -> None:
+    """File locks, shared memory mappings, sqlite by either kind of journal, and inotify work in it."""
+    there = host.path / f"work-{canary()}"
+
+    control = host.python(WORKED, journal=journal, directory=f"{there}-host")
+    found = inside.python(WORKED, journal=journal, directory=str(there))
+    outside = host.python(ROWS, path=str(there / "base"))
+
+    works = dict.fromkeys(("flock", "posix lock", "mmap", "inotify"), True)
+    with on_the_host():
+        assert control == {**works, "sqlite": journal, "sqlite rows": 3}
+    assert found == control
+    assert outside == [[1], [2]]

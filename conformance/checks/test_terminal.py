@@ -39,24 +39,28 @@ say()
 while True:
     signal.pause()
 """
-# Catches what the keyboard sends, and goes on.
+# Hears what the keyboard sends, and goes on. By sigwait(3): a handler of Python's does not run when its signal
+# comes just before a system call that waits, which where all is emulated is not rare.
 KEYS = r"""
-import os, signal, sys
-count = 0
+import os, signal, sys, threading
+heard = {signal.SIGINT, signal.SIGQUIT, signal.SIGCONT}
 def say(text):
-    # No print, which a signal's handler must not enter twice.
     os.write(1, f"<{text}>\n".encode())
-def caught(number, _):
-    global count
-    count += 1
-    say(f"caught {signal.Signals(number).name} {count}")
-signal.signal(signal.SIGINT, caught)
-signal.signal(signal.SIGQUIT, caught)
-signal.signal(signal.SIGCONT, lambda *_: say("continued"))
+def listen():
+    count = 0
+    while True:
+        number = signal.sigwait(heard)
+        if number == signal.SIGCONT:
+            say("continued")
+        else:
+            count += 1
+            say(f"caught {signal.Signals(number).name} {count}")
+signal.pthread_sigmask(signal.SIG_BLOCK, heard)
+threading.Thread(target=listen, daemon=True).start()
 say("ready")
 for line in iter(sys.stdin.readline, "end\n"):
     say(f"heard {line.strip()}")
-sys.exit(7)
+os._exit(7)
 """
 # A terminal in raw mode, from which so many bytes are read, whatever they are.
 PASTE = r"""
