@@ -190,7 +190,11 @@ class _Run:
                 late = f"no end after {limit_s:g} s: " if done.returncode in (124, 137) else ""
                 return dict.fromkeys(rows, ("unproven", late + (done.stdout + done.stderr)[-300:]))
             cells = json.loads(drawn.read_text())["cells"]
-        return {c["row"]: (c["verdict"], c["reason"]) for c in cells if c["variant"] == variant}
+        found = {c["row"]: (c["verdict"], c["reason"]) for c in cells if c["variant"] == variant}
+        return {
+            row: found.get(row, ("unproven", f"no such cell: {variant} changes nothing of it"))
+            for row in rows
+        }
 
 
 def summary(told: Iterable[Told]) -> dict[str, object]:

@@ -39,8 +39,8 @@ say()
 while True:
     signal.pause()
 """
-# Hears what the keyboard sends, and goes on. By sigwait(3): a handler of Python's does not run when its signal
-# comes just before a system call that waits, which where all is emulated is not rare.
+# Hears what the keyboard sends, and goes on. By sigwait(3): a handler of Python's does not run when its
+# signal comes just before a system call that waits, which where all is emulated is not rare.
 KEYS = r"""
 import os, signal, sys, threading
 heard = {signal.SIGINT, signal.SIGQUIT, signal.SIGCONT}
