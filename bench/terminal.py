@@ -1,4 +1,4 @@
-"""What stands between the agent and the terminal: the time for much output, and the memory held meanwhile."""
+"""On a terminal: the time for much output and until a first word, and the memory that is held meanwhile."""
 
 from __future__ import annotations
 
@@ -40,17 +40,32 @@ def output_ms(argv: Sequence[str], environment: Mapping[str, str], *, cwd: str, 
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """A process that is there while the agent runs; `rss_mib` includes what it shares with others."""
+    """A process that is there while the agent runs; `rss_mib` includes what it shares with others, and
+    `most_mib` is the most that this has been.
+    """
 
     pid: int
     name: str
     rss_mib: float
+    most_mib: float
 
 
 def while_running(
     argv: Sequence[str], environment: Mapping[str, str], *, cwd: str, ready: bytes
 ) -> list[Process]:
     """The started process and those below it, once `ready` was printed; then its terminal hangs up."""
+    return _until(argv, environment, cwd=cwd, ready=ready)[1]
+
+
+def until_ms(argv: Sequence[str], environment: Mapping[str, str], *, cwd: str, ready: bytes) -> float:
+    """Milliseconds until `ready` was printed; then its terminal hangs up."""
+    return _until(argv, environment, cwd=cwd, ready=ready)[0]
+
+
+def _until(
+    argv: Sequence[str], environment: Mapping[str, str], *, cwd: str, ready: bytes
+) -> tuple[float, list[Process]]:
+    begin = time.perf_counter_ns()
     pid, terminal = _start(argv, environment, cwd=cwd)
     try:
         seen = b""
@@ -59,7 +74,8 @@ def while_running(
             if not chunk:
                 raise HostError(f"{argv[0]} ended before it printed {ready!r}", "run it by hand to see why")
             seen += chunk
-        return [_process(child) for child in _descendants(pid)]
+        spent_ms = (time.perf_counter_ns() - begin) / 1e6
+        return spent_ms, [_process(child) for child in _descendants(pid)]
     finally:
         os.close(terminal)
         os.waitpid(pid, 0)
@@ -97,4 +113,5 @@ def _process(pid: int) -> Process:
     status = dict(
         line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line
     )
-    return Process(pid=pid, name=status["Name"].strip(), rss_mib=int(status["VmRSS"].split()[0]) / 1024)
+    rss, most = (int(status[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
+    return Process(pid=pid, name=status["Name"].strip(), rss_mib=rss, most_mib=most)

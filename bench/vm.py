@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import launch, peers
+from bench import launch, peers, terminal
 from bench.launch import Measure, ratio
 from bench.timing import Times, in_turns, start_to_end_ms
 from launcher.errors import HostError
@@ -23,7 +23,7 @@ from tooling.report import say
 ROOT = Path(__file__).parent.parent
 PEER = "virtme-ng"
 INIT = b"#!/bin/busybox sh\necho up\nexec /bin/busybox poweroff -f\n"
-BARE, OURS, THEIRS = "bare boot of the bzImage", "claude-sandbox-vm", PEER
+BARE, OURS, PROMPT, THEIRS = "bare boot of the bzImage", "claude-sandbox-vm", "its first prompt", PEER
 CPU_MEMORY = ("-m", "1024", "-smp", "1")
 
 
@@ -35,11 +35,13 @@ def run(*, runs: int, as_json: bool, yes: bool) -> int:
     prepare.prepare(backends.find("vm"), yes=yes, optional=False, needs_agent=False)
     peer = find_or_install(yes=yes)
     with launch.desk() as where:
-        times = measured(where, peer, runs=runs)
-    ours, bare, theirs = (times[name] for name in (OURS, BARE, THEIRS))
+        times, launcher = measured(where, peer, runs=runs)
+    ours, prompt, bare, theirs = (times[name] for name in (OURS, PROMPT, BARE, THEIRS))
     measures = (
         ratio("vm: ours / bare boot of the bzImage", [ours], [bare], limit=0.6),
+        ratio("vm: our first prompt / the same", [prompt], [bare], limit=0.6),
         ratio("vm: ours / virtme-ng", [ours], [theirs], limit=0.25),
+        Measure(name="vm: memory of the launcher at its most", value=launcher.most_mib, limit=25, unit=" MB"),
     )
     print(json.dumps([asdict(one) for one in measures], indent=2) if as_json else text(measures, times))
     return 0 if all(one.kept for one in measures) else 1
@@ -62,8 +64,8 @@ def find_or_install(*, yes: bool) -> str:
     return str(program)
 
 
-def measured(where: launch.Desk, peer: str, *, runs: int) -> dict[str, Times]:
-    """Starts in turns: the same kernel, the same accelerator, one processor each."""
+def measured(where: launch.Desk, peer: str, *, runs: int) -> tuple[dict[str, Times], terminal.Process]:
+    """Starts in turns: the same kernel, the same accelerator, one processor each; and our launcher."""
     home = str(Path.home())
     boots = kernel.find("", os.environ, home)
     qemu = machine.which("qemu-system-x86_64") or "qemu-system-x86_64"
@@ -72,7 +74,9 @@ def measured(where: launch.Desk, peer: str, *, runs: int) -> dict[str, Times]:
     able = accel.usable(qemu, "auto", directory, boot_id, os.uname().release)
     environment = {**where.environment, "XDG_CACHE_HOME": str(Path(directory).parent)}
     program = str(Path(sys.prefix) / "bin/claude-sandbox-vm")
-    ours = [program, "--quiet", "--accel", able.name, "--shell", str(where.project), "-c", "true"]
+    cwd = str(where.project)
+    shell = [program, "--quiet", "--accel", able.name, "--shell", cwd]
+    plain = [*shell, "--norc", "--noprofile"]
     theirs = [peer, "--run", boots.image, "--memory", "1G", "--cpus", "1", "--", "true"]
     theirs[1:1] = ["--disable-kvm"] if able.name == "tcg" else []
     # It refuses streams that it cannot open again by name, as a pipe of ours; on a terminal it has none.
@@ -87,16 +91,18 @@ def measured(where: launch.Desk, peer: str, *, runs: int) -> dict[str, Times]:
     say(f"{runs} starts of each, in turns, by {able.name}…")
     with tempfile.TemporaryDirectory(prefix="bench-") as place:
         bare = [qemu, "-M", f"pc,accel={able.name}", *CPU_MEMORY, *bare_boot(boots.image, Path(place))]
-        return in_turns(
+        times = in_turns(
             {
                 BARE: lambda: start_to_end_ms(bare, environment),
-                OURS: lambda: start_to_end_ms(ours, environment),
+                OURS: lambda: start_to_end_ms([*shell, "-c", "true"], environment),
+                PROMPT: lambda: terminal.until_ms(plain, environment, cwd=cwd, ready=b"$ "),
                 THEIRS: lambda: start_to_end_ms(
                     theirs, {**environment, "PATH": f"{Path(peer).parent}:{PATH}"}
                 ),
             },
             rounds=runs,
         )
+    return times, terminal.while_running(plain, environment, cwd=cwd, ready=b"$ ")[0]
 
 
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"

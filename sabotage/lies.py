@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from launcher.filters import FILTERS
 from launcher.plan.model import Mount, Plan
@@ -42,6 +43,19 @@ def lies(backend: str) -> dict[str, Spoil]:
         *machine.lies(),
     ]
     return {spoil.name: spoil for spoil in told if spoil.backend in ("", backend)}
+
+
+def _of_one_kernel(spoil: Spoil) -> Spoil:
+    """Of a virtual machine nothing is spoiled by it: what it lets in leads nowhere in another kernel."""
+    change = spoil.plan
+    assert change is not None
+
+    def told(plan: Plan) -> Plan:
+        if plan.machine is not None:
+            raise NothingToSpoil("it leads nowhere in another kernel")
+        return change(plan)
+
+    return replace(spoil, plan=told)
 
 
 def _grants() -> list[Spoil]:
@@ -142,15 +156,25 @@ def _too_many() -> list[Spoil]:
         return plan.replace(mounts=plain)
 
     return [
-        Spoil(
-            name="host-sockets:docker", row="host-sockets", says="docker.sock is bound", plan=docker, own=True
+        _of_one_kernel(
+            Spoil(
+                name="host-sockets:docker",
+                row="host-sockets",
+                says="docker.sock is bound",
+                plan=docker,
+                own=True,
+            )
         ),
         Spoil(name="gpu:plain", row="gpu", says="bound as files, not as devices", plan=card, own=True),
         extra("x11", "directory", "the sockets of all displays are bound", bound("/tmp/.X11-unix")),
         extra("home", "bound", "the host's home is bound", bound(home)),
         extra("tmp", "bound", "the host's /tmp is bound", bound("/tmp")),
         extra("etc", "whole", "all of the host's /etc is bound", bound("/etc")),
-        extra("host-sockets", "runtime", "the host's runtime directory is bound", bound(runtime or "/run")),
+        _of_one_kernel(
+            extra(
+                "host-sockets", "runtime", "the host's runtime directory is bound", bound(runtime or "/run")
+            )
+        ),
         extra(
             "devices", "host", "the host's /dev", Mount(kind="bind", source="/dev", target="/dev", mode="dev")
         ),
@@ -172,13 +196,15 @@ def _too_many() -> list[Spoil]:
                 )
             ),
         ),
-        Spoil(
-            name="processes:keys",
-            row="processes",
-            says="the list of keys",
-            plan=lambda plan: plan.replace(
-                mounts=tuple(m for m in plan.mounts if not m.target.startswith("/proc/key"))
-            ),
+        _of_one_kernel(
+            Spoil(
+                name="processes:keys",
+                row="processes",
+                says="the list of keys",
+                plan=lambda plan: plan.replace(
+                    mounts=tuple(m for m in plan.mounts if not m.target.startswith("/proc/key"))
+                ),
+            )
         ),
         Spoil(
             name="locale:C",
@@ -208,8 +234,13 @@ def _isolation() -> list[Spoil]:
         *_foreign(machine, whole),
         filtered("privileges", "tiocsti", "no filter: TIOCSTI", ALLOW_ALL),
         filtered("userns", "allowed", "nested user namespaces", bytes.fromhex(FILTERS[machine, True])),
-        extra(
-            "kvm", "bound", "/dev/kvm", Mount(kind="bind", source="/dev/kvm", target="/dev/kvm", mode="dev")
+        _of_one_kernel(
+            extra(
+                "kvm",
+                "bound",
+                "/dev/kvm",
+                Mount(kind="bind", source="/dev/kvm", target="/dev/kvm", mode="dev"),
+            )
         ),
     ]
 

@@ -13,6 +13,7 @@ from struct import pack
 from launcher.backends.base import Launch
 from launcher.plan.model import Mount, Plan
 from launcher.request import Request
+from launcher.spec.load import load
 
 # One instruction of classic BPF each: return SECCOMP_RET_ALLOW, SECCOMP_RET_KILL_PROCESS; and how
 # launcher.seccomp begins the two lines about x32, which are for numbers from bit 30 on, and for none.
@@ -91,12 +92,18 @@ def granted(row: str) -> Spoil:
 def asked(row: str, *, for_it: bool, variant: str = "default") -> Spoil:
     """`--with` is heard where nobody said it, or not heard."""
     change = frozenset[str].union if for_it else frozenset[str].difference
+
+    def spoil(request: Request) -> Request:
+        if request.backend not in load().rows[row].variants[row]:
+            raise NothingToSpoil(f"--with {row} changes nothing here")
+        return request.replace(also=change(request.also, {row}))
+
     return Spoil(
         name=f"{row}:{'unasked' if for_it else 'unheard'}",
         row=row,
         variant=variant,
         says=f"--with is {'' if for_it else 'not '}heard",
-        request=lambda request: request.replace(also=change(request.also, {row})),
+        request=spoil,
     )
 
 

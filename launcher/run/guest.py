@@ -11,7 +11,7 @@ from launcher.run.helper import Helper
 from launcher.run.nat import Network
 from launcher.run.process import Process
 from launcher.run.runtime import Remover, RuntimeDirectory, base
-from launcher.run.session import Session, staged
+from launcher.run.session import Session
 from launcher.run.spawn import spawn
 from launcher.run.stage import Stage
 from launcher.run.streams import Inward, Outward, Tail
@@ -150,9 +150,9 @@ class GuestSession(Session):
             os.close(end)
         self._log_end, log = os.pipe()
         os.set_blocking(self._log_end, False)
-        archive = initramfs.build(guest, host, streams, token=token)
-        initrd = staged("initrd", archive)
-        del archive
+        initrd = os.memfd_create("initrd", os.MFD_CLOEXEC)
+        with open(initrd, "wb", closefd=False) as file:
+            initramfs.build(guest, host, streams, token=token, write=file.write)
         parts = qemu.Parts(
             kernel=host.kernel,
             initrd=initrd,

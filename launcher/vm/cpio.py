@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 MAGIC = b"070701"
 TRAILER = "TRAILER!!!"
 DIRECTORY, FILE, SYMLINK = 0o040000, 0o100000, 0o120000
@@ -18,7 +22,8 @@ MAX_FIELD = 0xFFFFFFFF
 
 
 class Archive:
-    """Entries are added in the order in which the kernel is to make them, then `close` gives the bytes.
+    """Entries are added in the order in which the kernel is to make them, then `close` gives the bytes. With
+    `write` they go there one by one, and are not kept.
 
     Paths are `str` by os.fsdecode, absolute or relative to the root of the archive. Directories above an
     entry that were not added are made as root's, 0755. What can only be a mistake raises ValueError: a path
@@ -26,8 +31,10 @@ class Archive:
     alone may be added once more, which gives it another mode and owner.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, write: Callable[[bytes], object] | None = None) -> None:
         self._chunks: list[bytes] = []
+        self._write = write or self._chunks.append
+        self._entries = 0
         self._kinds: dict[str, int] = {}
 
     def directory(self, path: str, mode: int, uid: int = 0, gid: int = 0) -> None:
@@ -47,7 +54,10 @@ class Archive:
         self._add(path, KINDS[kind], mode, device=(major, minor))
 
     def close(self) -> bytes:
-        """The whole archive. The kernel unpacks several in a row, each beginning at a multiple of 4 bytes."""
+        """The whole archive, but for what `write` was given.
+
+        The kernel unpacks several in a row, each beginning at a multiple of 4 bytes.
+        """
         self._entry(TRAILER, 0)
         archive = b"".join(self._chunks)
         self._chunks.clear()
@@ -93,13 +103,15 @@ class Archive:
         device: tuple[int, int] = (0, 0),
     ) -> None:
         encoded = _encoded(name) + b"\0"
-        inode = len(self._chunks) + 1
+        self._entries += 1
         # ino mode uid gid nlink mtime filesize devmajor devminor rdevmajor rdevminor namesize check
-        fields = (inode, mode, *owner, 1, 0, len(content), 0, 0, *device, len(encoded), 0)
+        fields = (self._entries, mode, *owner, 1, 0, len(content), 0, 0, *device, len(encoded), 0)
         if any(not 0 <= field <= MAX_FIELD for field in fields):
             raise ValueError(f"{name!r} has a number that is no 32 bits: {fields}")
         header = MAGIC + b"".join(b"%08X" % field for field in fields)
-        self._chunks.append(_padded(header + encoded) + _padded(content))
+        self._write(_padded(header + encoded))
+        self._write(content)
+        self._write(bytes(-len(content) % 4))
 
 
 def _plain(path: str) -> str:

@@ -13,6 +13,8 @@ from launcher.vm.files import BUSYBOX, COVER, OWN, RELAY, SOCKET, SYSTEM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from launcher.backends.base import Guest
     from launcher.host.model import Hypervisor
     from launcher.plan.model import Identity, Mount
@@ -23,9 +25,19 @@ NETWORK = ("virtio_net",)
 MOST = 64 << 20  # bytes of one directory of /etc
 
 
-def build(guest: Guest, host: Hypervisor, streams: init.Streams, *, token: str) -> bytes:
-    """The archive. Raises HostError for a kernel without what is needed, or a file that cannot be read."""
-    archive = Archive()
+def build(
+    guest: Guest,
+    host: Hypervisor,
+    streams: init.Streams,
+    *,
+    token: str,
+    write: Callable[[bytes], object] | None = None,
+) -> bytes:
+    """The archive, whose bytes are given as Archive gives them.
+
+    Raises HostError for a kernel without what is needed, or a file that cannot be read.
+    """
+    archive = Archive(write)
     for name in ("dev", "proc"):
         archive.directory(f"{SYSTEM}/{name}", 0o755)
     archive.directory(SYSTEM + OWN, 0o700)

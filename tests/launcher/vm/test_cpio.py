@@ -56,6 +56,17 @@ def test_every_kind_of_entry_is_made(tmp_path: Path) -> None:
     }
 
 
+def test_what_is_written_entry_by_entry_is_the_same_archive() -> None:
+    written: list[bytes] = []
+    kept, streamed = Archive(), Archive(written.append)
+    for archive in (kept, streamed):
+        archive.file("/etc/motd", b"odd", 0o640)
+        archive.symlink("/bin/sh", "/usr/bin/bash")
+
+    assert streamed.close() == b""
+    assert b"".join(written) == kept.close()
+
+
 @pytest.mark.as_root
 def test_owners_and_device_nodes_are_made_as_they_were_given(tmp_path: Path) -> None:
     archive = Archive()
