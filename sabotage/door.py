@@ -11,9 +11,10 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from launcher.backends.base import Launch
     from launcher.plan.context import Context
     from launcher.plan.model import Plan
 
@@ -36,35 +37,40 @@ def main(argv: list[str]) -> int:
     module = backends.of(backend)
     resolve, render = launch.plan, module.render
 
-    def mark(name: str) -> None:
-        with suppress(OSError):  # what a test has closed to us is not ours to mend
-            (marks / name).touch()
+    told: set[str] = set()
 
     def spoiled(truth: T, changes: Iterable[tuple[str, Callable[[T], T] | None]]) -> T:
         """What the lies make of it."""
         for name, change in changes:
+            if change is None:
+                continue
             try:
-                truth = change(truth) if change else truth
+                truth = change(truth)
             except NothingToSpoil:
                 if len(spoils) == 1:
                     raise
-                continue
-            if change:
-                mark(name)
+            else:
+                told.add(name)
         return truth
 
     def plan(context: Context) -> Plan:
         request = spoiled(context.request, ((spoil.name, spoil.request) for spoil in spoils))
         return spoiled(resolve(context.replace(request=request)), ((s.name, s.plan) for s in spoils))
 
+    def rendered(*args: Any, **named: Any) -> Launch:  # noqa: ANN401
+        """The last that is done before the start: what was refused until then was not told."""
+        found = spoiled(render(*args, **named), ((spoil.name, spoil.launch) for spoil in spoils))
+        for name in told:
+            with suppress(OSError):  # what a test has closed to us is not ours to mend
+                (marks / name).touch()
+        return found
+
     launch.plan = plan
-    module.render = lambda *args, **named: spoiled(  # type: ignore[method-assign]
-        render(*args, **named), ((spoil.name, spoil.launch) for spoil in spoils)
-    )
+    module.render = rendered  # type: ignore[method-assign]
     for spoil in spoils:
         if spoil.patch:
             spoil.patch()
-            mark(spoil.name)
+            told.add(spoil.name)
     try:
         return cli.main([cli.PROGRAMS[backend], *argv[4:]], backend)
     except NothingToSpoil as nothing:

@@ -101,9 +101,12 @@ def _unbounded() -> list[Spoil]:
 
     def forgotten(name: str) -> Spoil:
         def spoil(plan: Plan) -> Plan:
+            if plan.machine and name != "tasks":
+                raise NothingToSpoil("the machine itself is the limit")
             # Some starts alone have it.
             by = tuple((n, means) for n, means in plan.limits.by if n != name)
-            return plan.replace(limits=plan.limits.replace(by=by))
+            tasks = 0 if name == "tasks" else plan.limits.tasks
+            return plan.replace(limits=plan.limits.replace(by=by, tasks=tasks))
 
         return Spoil(name=f"limits:{name}", row="limits", says=f"no limit of {name}", plan=spoil, own=True)
 

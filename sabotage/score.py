@@ -146,9 +146,11 @@ class _Run:
             seconds = time.monotonic() - began
             told = {path.name for path in Path(marks).iterdir()}
         left = []
+        # A start that fails by one of them breaks what is looked at by starts of their own, whatever the row.
+        failed = len(spoils) > 1 and any("NeverStarted" in reason for _, reason in found.values())
         for spoil in spoils:
             verdict, reason = found[spoil.row]
-            if spoil.name in told and verdict == "broken":
+            if spoil.name in told and verdict == "broken" and not failed:
                 self._say(spoil, "caught", "", seconds / len(spoils))
             elif len(spoils) > 1:
                 left.append(spoil)

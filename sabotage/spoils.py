@@ -6,6 +6,7 @@ NothingToSpoil where this host has nothing that it could take away.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from struct import pack
@@ -82,6 +83,8 @@ def granted(row: str) -> Spoil:
     def spoil(request: Request) -> Request:
         if row not in request.without:
             raise NothingToSpoil(f"{row} is not left out")
+        if load().rows[row].cell(request.backend).word == "absent":
+            raise NothingToSpoil(f"{row} is nothing that this backend has")
         return request.replace(without=request.without - {row} - WITH.get((request.backend, row), set()))
 
     return Spoil(
@@ -113,6 +116,8 @@ def mode(row: str, wrong: str, *, variant: str = "default") -> Spoil:
 
     def spoil(plan: Plan) -> Plan:
         own = [m for m in _own(plan, row) if m.kind == "bind" and m.mode == right]
+        if plan.machine and wrong == "rw":  # a machine that is to write to a single file is refused
+            own = [m for m in own if not os.path.isfile(m.source)]
         if not own:
             raise NothingToSpoil(f"{row} binds nothing {right} here")
         return plan.replace(

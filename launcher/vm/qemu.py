@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # Nothing that a fast boot or a sandbox needs: i8042 and HPET cost time, the others are only devices more.
 # What lies below 4 GiB is made ready page by page before anything else (mm/page_alloc.c, deferred_init).
-BOARD = "q35,i8042=off,vmport=off,sata=off,smbus=off,hpet=off,max-ram-below-4g=512M"
+BOARD = "q35,i8042=off,vmport=off,sata=off,smbus=off,hpet=off,max-ram-below-4g=1G"
 # Without random numbers of its own the first program that asks for some waits a second for them. The others
 # make it an x86-64-v2, which the libraries of some distributions ask for.
 TCG_CPU = "qemu64,+rdrand,+ssse3,+sse4.1,+sse4.2,+popcnt"
