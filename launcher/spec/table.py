@@ -61,7 +61,7 @@ ROWS: dict[
         {
             "bubblewrap": ("read-write", "bind mount"),
             "container": ("read-write", "bind mount"),
-            "vm": ("read-write", "9p share, cache=mmap"),
+            "vm": ("read-write", "9p share, cache=mmap; no inotify"),
         },
         {},
     ),
