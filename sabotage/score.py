@@ -66,7 +66,7 @@ def score(
     `alone`: each in starts of its own, and with a control of its own. Raises UserError for an unknown name.
     """
     chosen = _chosen(tuple(wanted), lies(backend))
-    run = _Run(backend, jobs, say)
+    run = _Run(backend, len(chosen), jobs, say)
     honest = {} if alone else _proven(backend)
     run.control({(s.row, s.variant) for s in chosen} - honest.keys())
     run.honest |= honest
@@ -101,8 +101,9 @@ def _proven(backend: str) -> dict[Cell, Verdict]:
 class _Run:
     """One backend's score, as it comes in."""
 
-    def __init__(self, backend: str, jobs: int, say: Callable[[str], None]) -> None:
+    def __init__(self, backend: str, number: int, jobs: int, say: Callable[[str], None]) -> None:
         self.backend = backend
+        self.number = number  # of lies
         self.jobs = jobs
         self.say = say
         self.honest: dict[Cell, Verdict] = {}
@@ -164,7 +165,7 @@ class _Run:
         self.told[spoil.name] = Told(
             spoil=spoil, outcome=outcome, reason=reason, seconds=seconds, backend=self.backend
         )
-        line = f"{len(self.told):3}  {outcome:9} {seconds:4.1f} s  {spoil.name}  {reason}"
+        line = f"{len(self.told):3}/{self.number}  {outcome:9} {seconds:4.1f} s  {spoil.name}  {reason}"
         self.say(line.rstrip())
 
     def _look(self, variant: str, rows: list[str], command: str = "") -> dict[str, Verdict]:

@@ -28,7 +28,8 @@ from tests.launcher.program import PROGRAM, ROOT, Ended, Machine, machine
 __all__ = ("fetched",)
 
 MAIN = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from launcher.cli import program; program('vm')"
-FLAGS = ("--quiet", "--no-network")
+# Other tests' Nix comes and goes on the host meanwhile, and a start says whether it can be used.
+FLAGS = ("--quiet", "--no-network", "--without", "nix-commands")
 NEEDS = {"qemu-system-x86_64": "qemu-system-x86", "busybox": "busybox-static"}
 DATA = bytes(range(256)) * 4096
 

@@ -87,7 +87,7 @@ def test_qemu_can_start_nothing_and_gain_nothing() -> None:
     assert filtered == "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
 
-@pytest.mark.parametrize(("accel", "cpu"), [("kvm", "host"), ("tcg", "qemu64,+rdrand")])
+@pytest.mark.parametrize(("accel", "cpu"), [("kvm", "host"), ("tcg", qemu.TCG_CPU)])
 def test_the_processor_is_the_accelerators(accel: str, cpu: str) -> None:
     words = argv(MACHINE.replace(accel=accel))
 
