@@ -52,11 +52,12 @@ def test_a_guest_that_hangs_is_ended_at_the_limit_and_nothing_is_left(qemu: str)
 
 
 def test_the_processor_is_the_one_that_guests_get(tmp_path: Path) -> None:
-    (tmp_path / "qemu").write_text('#!/bin/sh\necho "$@" >&2\n')
+    (tmp_path / "qemu").write_text('#!/bin/sh\necho "$@" >"$0.words"\n')
     (tmp_path / "qemu").chmod(0o755)
 
     for accel, cpu in (("kvm", "host"), ("tcg", TCG_CPU)):
-        assert f"-accel {accel} -cpu {cpu} -kernel" in probe(str(tmp_path / "qemu"), accel=accel)
+        probe(str(tmp_path / "qemu"), accel=accel)
+        assert f"-accel {accel} -cpu {cpu} -kernel" in (tmp_path / "qemu.words").read_text()
 
 
 def test_what_qemu_says_is_the_reason(qemu: str) -> None:
