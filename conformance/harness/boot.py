@@ -63,7 +63,7 @@ class Boots:
     mounts: Mounts = field(init=False)
     _reaper: Reaper = field(init=False)
     _running: dict[tuple[str, str], Sandbox] = field(default_factory=dict)
-    _failed: dict[tuple[str, str], NeverStarted] = field(default_factory=dict)
+    _failed: dict[tuple[str, str], list[NeverStarted]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # Sockets need a short path; and what homes lie in is hidden as the user's own home is.
@@ -76,11 +76,12 @@ class Boots:
     def get(self, backend: str, variant: Variant, rows: Iterable[str]) -> Sandbox:
         """The sandbox of this backend and variant, on a host that has what `rows` forward.
 
-        Raises NeverStarted, again for each check once it has failed.
+        Raises NeverStarted, again for each check once it has failed; where a start is dear, twice.
         """
         key = (backend, variant.name)
-        if key in self._failed:
-            raise NeverStarted(self._failed[key].what)
+        failed = self._failed.setdefault(key, [])
+        if len(failed) > kind(backend).dear:
+            raise NeverStarted(failed[-1].what)
         sandbox = self._running.get(key)
         if sandbox is not None and sandbox.console.broken is not None:
             sandbox.close()
@@ -89,7 +90,7 @@ class Boots:
             try:
                 sandbox = self._running[key] = self._start(backend, variant, rows)
             except NeverStarted as error:
-                self._failed[key] = error
+                failed.append(error)
                 raise
         return sandbox
 

@@ -26,10 +26,19 @@ NO_SANDBOX = """\
 import os, sys
 words = sys.argv[1:]
 while words[0].startswith("-"):
-    if words.pop(0) in ("--with", "--without"):
+    if words.pop(0) in ("--with", "--without", "--qmp-socket"):
         words.pop(0)
 os.chdir(words[0])
 os.execv("/bin/bash", ["bash", *words[1:]])
+"""
+
+# Fails at the first start of a test run.
+ONCE = """\
+try:
+    os.mkdir(os.path.expanduser("~/../../once"))
+    sys.exit(125)
+except FileExistsError:
+    pass
 """
 
 
@@ -168,6 +177,16 @@ def test_one_failed_start_is_not_tried_again_for_each_check(suite: Suite) -> Non
 
     assert run.verdicts == {"ssh-agent default": "unproven"}
     assert run.text.count("came to no shell") > 1
+
+
+def test_where_starts_are_dear_what_did_not_come_up_is_started_once_more(suite: Suite) -> None:
+    rows = ("--row", "environment", "--variant", "default", "-k", "secrets")
+
+    run = suite("--backend", "vm", *rows, graded=NO_SANDBOX.replace("words = ", f"{ONCE}words = "))
+
+    assert run.verdicts == {"environment default": "broken"}
+    assert "1 failed" in run.text
+    assert "1 rerun" in run.text
 
 
 @pytest.mark.parametrize(
