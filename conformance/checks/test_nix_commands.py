@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from conformance.checks.probes.means import mounted
@@ -88,35 +89,48 @@ def test_a_build_sees_no_more_than_its_inputs(inside: Inside, host: World) -> No
 @covers("nix-commands", "forwarded")
 def test_nix_build_and_its_siblings_work(inside: Inside, host: World) -> None:
     """nix build, nix-store --add, path-info and a failing build all speak with the daemon."""
-    assert siblings(inside, host).read_text() == "added\n"
+    path, word = siblings(inside, host)
+
+    assert path.read_text() == f"{word}\n"
 
 
 @covers("nix-commands", "own")
 def test_nix_build_and_its_siblings_need_no_daemon(inside: Inside, host: World) -> None:
     """nix build, nix-store --add, path-info and a failing build all work on the store of its own."""
-    assert not siblings(inside, host).exists()
+    path, _ = siblings(inside, host)
+
+    assert not path.exists()
 
 
-def siblings(inside: Inside, host: World) -> Path:
-    """Have nix's commands do what they are for. Gives a path that was added to the store."""
-    daemon = host.services.nix_daemon
+def holding(word: str) -> list[Path]:
+    """What there is in the host's store, where others build meanwhile, that has the word in it."""
+    found = []
+    for path in STORE.iterdir():
+        with suppress(OSError):  # directories, locks, and what has gone
+            found += [path] if word.encode() in path.read_bytes() else []
+    return found
+
+
+def siblings(inside: Inside, host: World) -> tuple[Path, str]:
+    """Have nix's commands do what they are for. Gives a path that they added to the store, and its text."""
+    daemon, word = host.services.nix_daemon, canary()
     nix = "nix --extra-experimental-features nix-command"
     expression = shlex.quote(daemon.expression(canary()))
     broken = shlex.quote(daemon.expression(canary(), "exit 1"))
 
     built = inside.sh(f"{nix} build --impure --no-link --json --expr {expression}", timeout_s=90)
-    added = inside.sh("echo added >/tmp/added && nix-store --add /tmp/added")
+    added = inside.sh(f"echo {word} >/tmp/added && nix-store --add /tmp/added")
     failed = inside.sh(f"{nix} build --impure --no-link --expr {broken}", timeout_s=90)
     evaluated = inside.sh("nix-instantiate --eval --expr '6 * 7'")
 
     assert built.rc == 0, built.stderr
     assert added.rc == 0, added.stderr
-    assert inside.output(f"cat {added.stdout.strip()}") == "added"
+    assert inside.output(f"cat {added.stdout.strip()}") == word
     assert inside.sh(f"{nix} path-info {added.stdout.strip()}").rc == 0
     assert failed.rc != 0
     assert "exit code 1" in failed.stderr
     assert evaluated.stdout == "42\n", evaluated.stderr
-    return Path(added.stdout.strip())
+    return Path(added.stdout.strip()), word
 
 
 @covers("nix-commands", "own")
@@ -161,7 +175,7 @@ def test_what_is_built_is_gone_with_the_machine(
     daemon = host.services.nix_daemon
     word = canary()
     build = shlex.join(daemon.build_argv(daemon.expression(word)))
-    before = sorted(os.listdir(STORE)), sorted(os.listdir(host.runtime))
+    before = sorted(os.listdir(host.runtime))
 
     done = launch(
         host, "--quiet", "--shell", str(host.path), "-c", f'built=$({build}); cat "$built"; echo $built'
@@ -173,7 +187,8 @@ def test_what_is_built_is_gone_with_the_machine(
     assert built.startswith("/nix/store/")
     assert known.rc != 0
     assert not inside.file(built).exists
-    assert (sorted(os.listdir(STORE)), sorted(os.listdir(host.runtime))) == before
+    assert sorted(os.listdir(host.runtime)) == before
+    assert holding(word) == []
 
 
 @covers("nix-commands", "own", means=True)
