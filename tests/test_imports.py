@@ -165,3 +165,19 @@ sys.addaudithook(note)
 from launcher.cli import main
 sys.exit(main(["claude-sandbox", *arguments], "bubblewrap"))
 """
+
+
+def test_the_tasks_need_nothing_that_the_tests_need() -> None:
+    """`pip install .` brings invoke alone, and `invoke run` is the README's first command."""
+    script = (
+        "import sys\n"
+        "for name in ('pytest', 'pexpect', 'qemu', 'testinfra', 'xdist', 'requests', 'hypothesis'):\n"
+        "    sys.modules[name] = None\n"
+        "import tasks\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")

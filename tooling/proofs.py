@@ -8,7 +8,6 @@ import shlex
 import sys
 from pathlib import Path
 
-from sabotage.score import score, summary
 from tooling import backends, ordinary, suite
 from tooling.report import say
 
@@ -25,6 +24,9 @@ def sabotage(*, named: tuple[str, ...], wanted: tuple[str, ...], jobs: int, alon
     arguments = ["sabotage", f"--jobs={jobs}", *(["--alone"] if alone else []), *narrowed]
     if os.geteuid() == 0:
         return ordinary.go_on(ROOT, [*arguments, *(["--yes"] if yes else [])], yes=yes)
+    # Not before: `invoke run` is for who has not installed what the tests need.
+    from sabotage.score import score, summary
+
     suite.require_fresh_install()
     again = shlex.join([sys.argv[0], *arguments, "--yes"])
     suite.prepare_all(columns, yes=yes, retry=again)
