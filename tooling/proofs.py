@@ -24,6 +24,7 @@ def sabotage(*, named: tuple[str, ...], wanted: tuple[str, ...], jobs: int, alon
     arguments = ["sabotage", f"--jobs={jobs}", *(["--alone"] if alone else []), *narrowed]
     if os.geteuid() == 0:
         return ordinary.go_on(ROOT, [*arguments, *(["--yes"] if yes else [])], yes=yes)
+    suite.require_pytest()
     # Not before: `invoke run` is for who has not installed what the tests need.
     from sabotage.score import score, summary
 

@@ -63,11 +63,7 @@ def run(options: Options) -> int:
     Raises UserError for a backend that is not there, HostError when something cannot be installed.
     """
     columns = backends.chosen(options.backends)
-    if importlib.util.find_spec("xdist") is None:
-        raise HostError(
-            "pytest is not installed here",
-            f"{shlex.join([sys.executable, '-m', 'pip', 'install'])} '.[test]'",
-        )
+    require_pytest()
     if os.geteuid() == 0:
         return ordinary.go_on(ROOT, options.argv(), yes=options.yes)
     require_fresh_install()
@@ -85,6 +81,15 @@ def prepare_all(columns: Sequence[backends.Backend], *, yes: bool, retry: str) -
     for backend in columns:
         prepare.prepare(backend, yes=yes, more_packages=more, retry=retry)
         more = []
+
+
+def require_pytest() -> None:
+    """Raises HostError where the extra `test` is not installed."""
+    if importlib.util.find_spec("xdist") is None:
+        raise HostError(
+            "pytest is not installed here",
+            f"{shlex.join([sys.executable, '-m', 'pip', 'install'])} '.[test]'",
+        )
 
 
 def unit_tests(options: Options) -> int:
