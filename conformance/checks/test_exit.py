@@ -10,7 +10,7 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -54,8 +54,9 @@ class Started:
         # A name of a program inside: it stands in the command line of each, seen from the host.
         sleep = f"'echo >/project/{UP}$$; exec -a {self.word} sleep 1000'"
         lines = f"sleeper() {{ bash -c {sleep}; }}; {text.replace('$SLEEP', sleep)}"
-        self.before = traces(world)
         self.family: list[int] = []
+        self.makers: set[int] = set()
+        self.before = traces(world, self.makers)
         argv = (*command, "--quiet", "--shell", str(world.path), "-c", lines)
         self.child: Any = spawn(argv, world.user, world.environ, cwd=world.home)
 
@@ -66,7 +67,9 @@ class Started:
             f"{number} processes inside",
             timeout_s=WAIT_S,
         )
-        self.family += held(descendants(self.child.pid))
+        processes = descendants(self.child.pid)
+        self.family += held(processes)
+        self.makers |= set(processes)
 
     def gone(self) -> None:
         """Assert that nothing is left: no process, no mount, no file, no directory, no abstract socket."""
@@ -76,10 +79,20 @@ class Started:
         assert left == []
 
     def left(self) -> list[str]:
-        now = traces(self.world)
-        alive = [number for number in self.family if not select.select([number], [], [], 0)[0]]
+        now = traces(self.world, self.makers)
         processes = [f"process {pid}" for pid in named(self.word)]
-        return [*processes, *(f"{len(alive)} that it started" for _ in alive[:1]), *sorted(now - self.before)]
+        return [*processes, *self.alive(), *sorted(now - self.before)]
+
+    def wait(self) -> None:
+        """Until all that it had started has ended, or for 10 s."""
+        end = time.monotonic() + 10
+        while self.alive() and time.monotonic() < end:
+            time.sleep(0.02)
+
+    def alive(self) -> list[str]:
+        """How many of what it had started run still, if any."""
+        alive = [number for number in self.family if not select.select([number], [], [], 0)[0]]
+        return [f"{len(alive)} that it started"] if alive else []
 
 
 Start = Callable[..., Started]
@@ -97,6 +110,10 @@ def started(command: Sequence[str], new_world: Callable[..., World]) -> Iterator
     yield start
     for one in running:
         below = descendants(one.child.pid) if one.child.isalive() else []
+        if below:
+            # All at once would leave what one of them tidies up after another.
+            as_seen.send(one.child.pid, signal.SIGKILL)
+            one.wait()
         for pid in (*below, *named(one.word)):
             as_seen.send(pid, signal.SIGKILL)
         for number in one.family:
@@ -117,14 +134,16 @@ def named(word: str) -> list[int]:
     return found
 
 
-def traces(world: World) -> set[str]:
-    """All that a start could leave: what runs for this home, lies in its directories, or is mounted."""
+def traces(world: World, makers: Collection[int]) -> set[str]:
+    """All that a start could leave: what runs for this home, lies in its directories, or is mounted; and what
+    one of `makers` has put its number to.
+    """
     found = {str(path) for top in (world.home, world.runtime) for path in below(top)}
     # What is meant to be kept: the state directory, ~/.claude, and tmux's configuration.
     kept = (".local", ".claude", "project/.tmux", "project/.git", f"project/{UP}")
     found = {path for path in found if not path.startswith(tuple(str(world.home / name) for name in kept))}
     found |= {str(path) for path in Path("/tmp").iterdir() if _owner(path) == world.user.uid and _ours(path)}
-    found |= orphaned()
+    found |= orphaned(makers)
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
         found |= {"mount " + line.split()[4] for line in lines if str(world.home) in line}
     for entry in os.scandir("/proc"):
@@ -143,13 +162,20 @@ def below(top: Path) -> list[Path]:
             return list(top.rglob("*"))
 
 
-def orphaned() -> set[str]:
-    """Cgroups of containers, and directories, whose launcher has ended: its number is in their names."""
+def orphaned(makers: Collection[int]) -> set[str]:
+    """Cgroups of containers, and directories, with the number of one of these processes in their names.
+
+    Of no others: somebody else's may have been killed at this moment, with who tidies up after it.
+    """
     cgroups = Path("/sys/fs/cgroup")
     tops = (Path("/tmp"), Path("/run"), cgroups, *(path for path in cgroups.iterdir() if path.is_dir()))
     found = [path for top in tops for path in top.glob("claude-nspawn.*")]
-    makers = {path: path.name.removeprefix("claude-nspawn.").partition("-")[0] for path in found}
-    return {str(path) for path, maker in makers.items() if not Path(f"/proc/{maker}").exists()}
+    return {str(path) for path in found if _maker(path) in makers}
+
+
+def _maker(path: Path) -> int:
+    digits = path.name.removeprefix("claude-nspawn.").partition("-")[0]
+    return int(digits) if digits.isdecimal() else 0
 
 
 def _owner(path: Path) -> int:

@@ -228,7 +228,7 @@ class GuestSession(Session):
         """Seconds to wait for the next thing to happen. Raises SandboxError when nothing will."""
         left = self._begun + BOOT_S - time.monotonic()
         if left <= 0:
-            raise self._failure(GONE)
+            raise self._failure(GONE, f"is not up after {BOOT_S:g} s")
         if self._notice:
             self._notice.show()
             due = self._notice.left()
@@ -246,7 +246,7 @@ class GuestSession(Session):
         if word == "end" and rest.isdecimal():
             self._code = int(rest)
             if not self._init:
-                raise self._failure(self._code)
+                raise self._failure(self._code, f"gave up with status {rest}")
             return
         if word == "ready" and self._notice:
             self._notice.close()
@@ -260,12 +260,11 @@ class GuestSession(Session):
             self._over = True
             self.status = GONE if self._init else self.status
 
-    def _failure(self, status: int) -> SandboxError:
+    def _failure(self, status: int, why: str = "") -> SandboxError:
         lines = self._lines()
-        why = f"ended with status {status}" if self.status is not None else f"is not up after {BOOT_S:g} s"
         said = lines[-1] if lines else "it said nothing"
         return SandboxError(
-            f"the machine {why}, before the sandbox was built: {said}",
+            f"the machine {why or f'ended with status {status}'}, before the sandbox was built: {said}",
             f"what it said is above; to see it again: {_replay(self._argv)}",
             argv=self._argv,
             ended=status,

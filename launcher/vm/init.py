@@ -99,8 +99,9 @@ def late(guest: Guest, streams: Streams, *, terminal: str, token: str) -> str:
         *((_cover(guest),) if guest.covers else ()),
         _start(guest, streams, tty=tty),
         "status=$?",
-        # Not without a number: it would wait for the one that serves, too.
-        *(("wait $relays",) if set(streams.ports) - {"in"} else ()),
+        # Not without a number: it would wait for the one that serves, too. Nor for what a start that failed
+        # has not opened.
+        *((f"[ -s {OWN}/status ] && wait $relays",) if set(streams.ports) - {"in"} else ()),
         "printf %s $token >$terminal" if tty else ":",
         "sync",
         "echo end $status >&9",
@@ -146,7 +147,15 @@ def _start(guest: Guest, streams: Streams, *, tty: bool) -> str:
         f"0<{files[streams.stdin]}", f"1>{files[streams.stdout]}", f"7>{stderr}",
     )  # fmt: skip
     command = " ".join(quoted(word) for word in words)
-    return f"{_user(guest)} /usr/bin/bwrap --args 3 --json-status-fd 6 -- {command} {' '.join(redirections)}"
+    bwrap = f"{_user(guest)} /usr/bin/bwrap --args 3 --json-status-fd 6 -- {command}"
+    return alone(bwrap, redirections)
+
+
+def alone(command: str, redirections: Iterable[str]) -> str:
+    """`command` by a shell without children: busybox's gives up a redirection when one of its own ends, and
+    that of a fifo waits for its other side.
+    """
+    return f"(exec {command} {' '.join(redirections)})"
 
 
 def _user(guest: Guest) -> str:

@@ -244,7 +244,7 @@ def test_a_machine_whose_sandbox_is_not_built_is_said_at_once(vm: Machine) -> No
     ended = shell(vm, "true")
 
     assert ended.status == 125
-    assert "before the sandbox was built" in ended.err
+    assert "the machine gave up with status 1, before the sandbox was built" in ended.err
     assert "--no-such-option" in ended.err
     assert time.monotonic() - began < BOOT_S
 

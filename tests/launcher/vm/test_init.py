@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from fixtures import packages
 from launcher.backends.base import Share
 from launcher.plan.model import Identity
 from launcher.vm import init
@@ -69,7 +71,7 @@ def test_root_is_given_up_before_the_sandbox_is_built() -> None:
     line = next(line for line in late(PIPES).splitlines() if "/usr/bin/bwrap" in line)
 
     assert line.index("--reuid=1000 --regid=1001") < line.index("/usr/bin/bwrap")
-    assert line.startswith("env -i ")
+    assert line.startswith("(exec env -i ")
     assert "--no-new-privs --bounding-set=-all --inh-caps=-all --ambient-caps=-all -- " in line
 
 
@@ -89,3 +91,14 @@ def test_what_is_written_over_a_share_lies_where_root_alone_looks_and_begins_as_
     assert lines[at - 1] == "chown 1000:1001 /guest/overlays/0/upper"
     assert lines.index("ip link set lo up") > at
     assert "mount -t overlay" not in late(PIPES)
+
+
+def test_input_that_ends_at_once_does_not_keep_a_start_from_opening_its_output(tmp_path: Path) -> None:
+    start = init.alone("cat /etc/hostname", ("0<in", "1>out"))
+    script = f"mkfifo in out; cat </dev/null >in & (sleep 0.3; cat <out) & {start}; echo status $?; wait"
+
+    argv = (packages.find("busybox"), "sh", "-c", script)
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=20)
+
+    expected = [*Path("/etc/hostname").read_text().split(), "status 0"]
+    assert sorted(done.stdout.splitlines()) == sorted(expected)
