@@ -87,7 +87,7 @@ def test_the_hosts_name_server_is_asked(
         control = network.on_lan(there, world, network.REACH, tries=tries)
         before = len(there.heard())
 
-        found = fresh(world=world, prefix=there.prefix).inside.python(network.REACH, tries=tries)
+        found = fresh(world=world, within=there.prefix).inside.python(network.REACH, tries=tries)
         heard = there.heard()[before:]
 
     with on_the_host():
@@ -134,7 +134,7 @@ def test_without_it_names_do_not_resolve(
         control = network.on_lan(there, world, network.REACH, tries=tries)
         before = there.heard()
 
-        inside = fresh(world=world, prefix=there.prefix).inside
+        inside = fresh(world=world, within=there.prefix).inside
         found = inside.python(network.REACH, tries=tries)
         heard = there.heard()[len(before) :]
 

@@ -42,7 +42,7 @@ def test_a_server_on_the_hosts_network_answers(
         tries = [[kind, to, there.port] for kind in ("tcp", "udp") for to in everywhere]
         control = network.on_lan(there, world, network.REACH, tries=tries + names)
 
-        sandbox = fresh(world=world, prefix=there.prefix)
+        sandbox = fresh(world=world, within=there.prefix)
         found = sandbox.inside.python(network.REACH, tries=tries)
         before = there.heard()
         sandbox.inside.python(network.REACH, tries=tries)
@@ -111,7 +111,7 @@ def test_servers_beyond_the_nat_answer(
         names = [["name", there.name, 0]]
         control = network.on_lan(there, world, network.REACH, tries=tries + names)
 
-        found = fresh(world=world, prefix=there.prefix).inside.python(network.REACH, tries=tries)
+        found = fresh(world=world, within=there.prefix).inside.python(network.REACH, tries=tries)
 
     with on_the_host():
         assert network.answers(control) == [f"answer {there.canary}"] * 4 + [f"answer {there.answer}"]
@@ -187,7 +187,7 @@ def test_without_network_there_is_lo_and_no_route(
     with lan(world.services.scratch("lan"), as_user=world.user) as there:
         control = network.on_lan(there, world, network.INTERFACES)
 
-        found = fresh(world=world, prefix=there.prefix).inside.python(network.INTERFACES)
+        found = fresh(world=world, within=there.prefix).inside.python(network.INTERFACES)
 
     with on_the_host():
         assert control["names"] == control["proc"] == ["host0", "lo"]
@@ -216,7 +216,7 @@ def test_without_network_nothing_is_reached(
         control = network.on_lan(there, world, network.REACH, tries=known + pings * there.pings)
         before = there.heard()
 
-        found = fresh(world=world, prefix=there.prefix).inside.python(network.REACH, tries=tries)
+        found = fresh(world=world, within=there.prefix).inside.python(network.REACH, tries=tries)
         heard = there.heard()[len(before) :]
 
     answers = [f"answer {there.canary}"] * len(known) + ["answer fixture!"] * len(pings) * there.pings
@@ -238,7 +238,7 @@ def test_without_network_names_fail_at_once(
         control = network.on_lan(there, world, network.REACH, tries=tries)
         before = there.heard()
 
-        found = fresh(world=world, prefix=there.prefix).inside.python(network.REACH, tries=tries)
+        found = fresh(world=world, within=there.prefix).inside.python(network.REACH, tries=tries)
         heard = there.heard()[len(before) :]
 
     with on_the_host():

@@ -74,7 +74,7 @@ def test_a_push_with_it_lands(fresh: Callable[..., Sandbox], new_world: Callable
     world, subject = new_world(), uuid.uuid4().hex
     with network.sshd_on_lan(world, world.services.ssh_agent.public_key) as (there, server):
         world.write(world.path / "known_hosts", server.known_hosts.read_text())
-        inside = fresh(world=world, prefix=there.prefix).inside
+        inside = fresh(world=world, within=there.prefix).inside
 
         ssh = "ssh -oBatchMode=yes -oIdentityFile=none -oUserKnownHostsFile=/project/known_hosts"
         done = inside.sh(

@@ -52,7 +52,7 @@ def test_a_login_with_the_key_works(fresh: Callable[..., Sandbox], new_world: Ca
 
     with network.sshd_on_lan(world, key) as (there, server):
         world.write(".ssh/known_hosts", server.known_hosts.read_text(), mode=0o644)
-        listed = fresh(world=world, prefix=there.prefix).inside.sh(
+        listed = fresh(world=world, within=there.prefix).inside.sh(
             f"SSH_AUTH_SOCK= GIT_SSH_COMMAND='ssh -oBatchMode=yes' git ls-remote '{server.url}'"
         )
         accepted = f"Accepted publickey for {world.user.name}" in server.log.read_text()

@@ -88,7 +88,7 @@ def run(command: Sequence[str], new_world: Callable[..., World]) -> Iterator[Typ
         *words: str,
         environ: dict[str, str] | None = None,
         by: Sequence[str] = (),
-        **size: int,
+        **size: Any,  # noqa: ANN401  (spawn's)
     ) -> Any:  # noqa: ANN401  (pexpect's)
         world = new_world()
         world.write(world.path / "script", text)

@@ -46,6 +46,7 @@ class Sandbox:
         flags: Sequence[str] = (),
         transcript: Path | None = None,
         environ: Mapping[str, str] | None = None,
+        within: Sequence[str] = (),
     ) -> None:
         self.world = world
         self.flags = tuple(flags)
@@ -54,7 +55,7 @@ class Sandbox:
         self.environ = {**world.environ, **(environ or {})}
         shared = self._shared() if "--tmux" in flags else None
         started = time.monotonic()
-        self.child = spawn(self.argv, world.user, self.environ, cwd=world.home)
+        self.child = spawn(self.argv, world.user, self.environ, cwd=world.home, within=within)
         self.console = Console(
             cast("Terminal", self.child), transcript=transcript, shared=shared, pace=self.pace
         )
@@ -122,9 +123,13 @@ def spawn(
     cwd: Path,
     rows: int = 40,
     columns: int = 200,
+    within: Sequence[str] = (),
 ) -> Any:  # noqa: ANN401  (pexpect.spawn of bytes, which its stubs cannot say)
-    """Start a command on a new terminal, as the user, with exactly this environment."""
-    whole = (*identity(user), *argv)
+    """Start a command on a new terminal, as the user, with exactly this environment.
+
+    `within`: what makes us the user there, as a Lan's prefix does.
+    """
+    whole = (*(within or identity(user)), *argv)
     child: Any = pexpect.spawn(
         whole[0],
         list(whole[1:]),
