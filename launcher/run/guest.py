@@ -273,9 +273,10 @@ class GuestSession(Session):
         )
 
     def _lines(self) -> list[str]:
-        """What the kernel, the init and QEMU have said."""
+        """What the kernel, the init and QEMU have said; but for the kernel's obedience to the init."""
         self._read_all()
-        return self._log.decode("utf-8", "replace").strip().splitlines()
+        lines = self._log.decode("utf-8", "replace").strip().splitlines()
+        return [line for line in lines if "] reboot: " not in line]
 
     def notes(self) -> tuple[str, ...]:
         """That the machine has ended under the agent, with its last words."""

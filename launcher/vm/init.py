@@ -66,6 +66,7 @@ def early(guest: Guest, modules: Iterable[str], log: str) -> str:
     lines = [
         f"#!{at}{BUSYBOX} sh",
         f"export PATH={at}{OWN}/bin",
+        *_or_end(f"{at}{BUSYBOX}"),
         f"mount -t devtmpfs dev {at}/dev && exec <{at}/dev/null >{at}{log} 2>&1",
         f"mount -t proc proc {at}/proc",
         *(f"insmod {quoted(name)}" for name in modules),
@@ -83,8 +84,10 @@ def late(guest: Guest, streams: Streams, *, terminal: str, token: str) -> str:
     tty = "tty" in streams.names
     lines = [
         f"export PATH={OWN}/bin",
+        *_or_end(BUSYBOX),
         f"terminal={terminal} token={token}",
         f"mkfifo {OWN}/orders",
+        f"[ -c {port('ctl')} ]",  # or what is written to it would make a file of that name
         f"exec 9<>{port('ctl')}",
         *(line for lower, at in guest.overlays for line in _overlay(guest, lower, at)),
         "ip link set lo up",
@@ -92,6 +95,7 @@ def late(guest: Guest, streams: Streams, *, terminal: str, token: str) -> str:
         *(line for name in streams.ports for line in _relay(name)),
         # It belongs to the one inside: they open it by its name.
         *((f"chown {uid}:{gid} $terminal", "chmod 620 $terminal") if tty else ()),
+        "set +e",
         SERVE,
         *(_screen(guest) if guest.machine.screen else ()),
         *(_agent(guest) if guest.agent else ()),
@@ -108,6 +112,13 @@ def late(guest: Guest, streams: Streams, *, terminal: str, token: str) -> str:
         "while :; do sleep 1000; done",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _or_end(busybox: str) -> tuple[str, str]:
+    """From here on a command that fails ends the machine, so that its words are the last: nothing that was
+    granted is left out without a word, and nobody waits for what cannot come up.
+    """
+    return (f"trap '{busybox} reboot -f' EXIT", "set -e")
 
 
 SERVE = rf"""

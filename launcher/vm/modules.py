@@ -10,7 +10,7 @@ import os
 
 from launcher.errors import HostError
 from launcher.untrusted import printable
-from launcher.vm.packed import ELF, unpacked
+from launcher.vm.packed import ELF, ZSTD, unpacked
 
 
 def name_of(path: str) -> str:
@@ -63,16 +63,17 @@ def load(path: str) -> bytes:
     shown = printable(path)
     try:
         with open(path, "rb") as file:
-            content = unpacked(file.read())
+            packed = file.read()
+        content = unpacked(packed)
     except (OSError, ValueError) as error:
         raise HostError(
             f"the kernel module {shown} cannot be read: {error}", "install that kernel again"
         ) from error
-    if content is None:
+    if content is None and packed.startswith(ZSTD):
         raise HostError(
             f"nothing here unpacks the kernel module {shown}", "install zstd, or use Python 3.14 or newer"
         )
-    if not content.startswith(ELF):
+    if content is None or not content.startswith(ELF):
         raise HostError(f"the kernel module {shown} is damaged", "install that kernel again")
     return content
 

@@ -5,76 +5,24 @@ from __future__ import annotations
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import termios
 import time
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pexpect
 import pytest
 
 from fixtures.process import wait_until
-from fixtures.users import scratch
 from launcher.run.guest import BOOT_S
-from launcher.vm.kernel import Kernel
 from tests.kernels import fetched
-from tests.launcher.program import PROGRAM, ROOT, Ended, Machine, machine
+from tests.launcher.program import Machine
+from tests.launcher.virtual import given, qemus, shell, spoiled, started, vm
 
-__all__ = ("fetched",)
+__all__ = ("fetched", "vm")
 
-MAIN = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from launcher.cli import program; program('vm')"
-# Other tests' Nix comes and goes on the host meanwhile, and a start says whether it can be used.
-FLAGS = ("--quiet", "--no-network", "--without", "nix-commands")
-NEEDS = {"qemu-system-x86_64": "qemu-system-x86", "busybox": "busybox-static"}
 DATA = bytes(range(256)) * 4096
-
-
-@pytest.fixture
-def vm(fetched: Kernel) -> Iterator[Machine]:
-    """A Machine whose program is `claude-sandbox-vm`, with a kernel."""
-    for program, package in NEEDS.items():
-        if shutil.which(program) is None:
-            pytest.skip(f"no {program}: apt-get install {package}")
-    with scratch() as place:
-        made = machine(place)
-        runtime = made.directory(place / "runtime", 0o700)
-        environ = {**made.environ, "XDG_RUNTIME_DIR": str(runtime), "VM_KERNEL": fetched.image}
-        made = replace(made, program=(*PROGRAM[:-1], MAIN), environ=environ)
-        yield made
-        assert not made.processes()
-        assert list(runtime.iterdir()) == []
-
-
-def shell(vm: Machine, script: str, *flags: str, **how: Any) -> Ended:  # noqa: ANN401  (start's own)
-    """A script inside."""
-    return vm.run(*given(vm, *flags), "-c", script, **how)
-
-
-def given(vm: Machine, *flags: str) -> tuple[str, ...]:
-    """The words of a command line up to the agent's own."""
-    return (*FLAGS, "--kernel", vm.environ["VM_KERNEL"], *flags, "--shell", str(vm.project))
-
-
-def qemus(launcher: int) -> list[int]:
-    """QEMU's process of this launcher's, by its parent."""
-    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
-    return [int(c) for c in children if b"qemu" in Path(f"/proc/{c}/cmdline").read_bytes()]
-
-
-def started(vm: Machine, script: str, mark: str, **how: Any) -> subprocess.Popen[bytes]:  # noqa: ANN401
-    """One whose script has made the file `mark` in the project."""
-    process = vm.start(*given(vm), "-c", f"touch /project/{mark}; {script}", **how)
-    wait_until(
-        lambda: None if (vm.project / mark).exists() or process.poll() is not None else "not yet",
-        "the script",
-        timeout_s=120,
-    )
-    return process
 
 
 def test_bytes_pass_unharmed_both_ways_and_the_status_is_the_agents(vm: Machine) -> None:
@@ -235,10 +183,7 @@ def test_a_machine_whose_sandbox_is_not_built_is_said_at_once(vm: Machine) -> No
         "    return launch.replace(guest=launch.guest.replace(options=('--no-such-option',)))\n"
         "vm.render = spoiled\n"
     )
-    words = vm.program[:-1]
-    vm = replace(
-        vm, program=(*words, MAIN.replace("from launcher.cli", f"exec({spoil!r}); from launcher.cli"))
-    )
+    vm = spoiled(vm, spoil)
 
     began = time.monotonic()
     ended = shell(vm, "true")
@@ -249,8 +194,9 @@ def test_a_machine_whose_sandbox_is_not_built_is_said_at_once(vm: Machine) -> No
     assert time.monotonic() - began < BOOT_S
 
 
-def test_a_terminal_has_sizes_job_control_and_is_restored(vm: Machine) -> None:
-    argv = (*vm.program, *given(vm), "--norc")
+@pytest.mark.parametrize("console", ["virtio", "ttyS0"])
+def test_a_terminal_has_sizes_job_control_and_is_restored(vm: Machine, console: str) -> None:
+    argv = (*vm.program, *given(vm, "--console", console), "--norc")
     child = pexpect.spawn(
         argv[0], list(argv[1:]), env={**vm.environ, "TERM": "xterm"}, cwd=str(vm.home), dimensions=(33, 111)
     )

@@ -10,7 +10,7 @@ import pytest
 
 from launcher.errors import HostError
 from launcher.vm import modules
-from launcher.vm.packed import ELF
+from launcher.vm.packed import ELF, ZSTD
 
 DEP = """\
 kernel/net/9pnet_virtio.ko: kernel/net/9pnet.ko kernel/virtio/virtio.ko kernel/virtio/virtio_ring.ko
@@ -103,7 +103,8 @@ def test_a_module_is_loaded_uncompressed(tmp_path: Path, name: str, content: byt
         pytest.param(None, "cannot be read", id="missing"),
         pytest.param(lzma.compress(ELF)[:-4], "cannot be read", id="cut"),
         pytest.param(lzma.compress(b"text"), "is damaged", id="no-module"),
-        pytest.param(b"", "nothing here unpacks", id="empty"),
+        pytest.param(b"", "is damaged", id="empty"),
+        pytest.param(ZSTD + b"cut", "cannot be read|nothing here unpacks", id="zstd"),
     ],
 )
 def test_a_module_that_cannot_be_had_is_said(tmp_path: Path, content: bytes | None, what: str) -> None:
