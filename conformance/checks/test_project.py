@@ -91,6 +91,22 @@ def test_git_works_on_both_sides(inside: Inside, host: World) -> None:
     assert f"tag-{name}" in tags
 
 
+@covers("project", "read-write")
+def test_git_inside_goes_by_the_index_that_was_written_outside(inside: Inside, host: World) -> None:
+    """What git on the host knows to be unchanged git inside does not read again: with many files that takes
+    minutes in a VM.
+    """
+    looks = "git -C /project diff-files --name-only"
+    host.project.git("status")  # which looks at each file, and writes what it saw to the index
+
+    unread = inside.output(looks)
+    host.write(host.path / "README", "changed\n")
+    changed = inside.output(looks)
+    host.project.git("checkout", "-q", "README")
+
+    assert (unread, changed) == ("", "README")
+
+
 @covers("project", "read-write", variant=("default", "no-network", "bare", "off"))
 def test_the_start_is_in_the_project(new_world: Callable[..., World], launch: Launch) -> None:
     """The working directory is the project, by its host path, wherever the command line was typed."""

@@ -35,6 +35,17 @@ def test_a_host_without_a_route_gives_no_network_and_says_so() -> None:
     assert any("no network" in note for note in plan.notes)
 
 
+def test_git_goes_by_time_and_size_unless_its_variables_were_asked_for() -> None:
+    here = machine(Hypervisor())
+    theirs = here.replace(environ={**here.environ, "GIT_CONFIG_COUNT": "0"})
+
+    plain, _ = planned(here, "project")
+    asked = resolve(context(theirs, layout(), backend="vm", env=("GIT_CONFIG_COUNT",)))
+
+    assert dict(plain.environment)["GIT_CONFIG_VALUE_0"] == "minimal"
+    assert dict(asked.environment)["GIT_CONFIG_COUNT"] == "0"
+
+
 def test_no_network_that_was_asked_for_is_nothing_to_note() -> None:
     plan, row = planned(machine(Hypervisor(online=False)), "network", network=False)
 
