@@ -57,15 +57,11 @@ def own_names(host: World) -> list[str]:
 
 
 @covers("dns", "same")
-def test_names_of_the_hosts_file_resolve(
-    fresh: Callable[..., Sandbox], new_world: Callable[..., World]
-) -> None:
+def test_names_of_the_hosts_file_resolve(inside: Inside, host: World) -> None:
     """Every name of the host's hosts file resolves inside to what it does outside, without a network too."""
-    world = new_world()
-    names = own_names(world)
-    outside = world.python(RESOLVE, names=names)
+    names = own_names(host)
+    outside = host.python(RESOLVE, names=names)
 
-    inside = fresh(world=world).inside
     found = inside.python(RESOLVE, names=names)
     by_getent = inside.run("getent hosts %s", names[-1])
 
@@ -97,17 +93,13 @@ def test_the_hosts_name_server_is_asked(
 
 
 @covers("dns", "same")
-def test_what_resolvers_read_is_the_hosts(
-    fresh: Callable[..., Sandbox], new_world: Callable[..., World], cell: Cell
-) -> None:
+def test_what_resolvers_read_is_the_hosts(inside: Inside, host: World, cell: Cell) -> None:
     """resolv.conf, hosts, host.conf, nsswitch.conf and gai.conf have the host's content; resolv.conf names a
     relay instead where the table has one.
     """
-    world = new_world()
     names = [name for name in FILES if name != "resolv.conf" or "passt asks" not in cell.means]
-    outside = world.python(CONTENT, names=names)
 
-    assert fresh(world=world).inside.python(CONTENT, names=names) == outside
+    assert inside.python(CONTENT, names=names) == host.python(CONTENT, names=names)
 
 
 @covers("dns", "same", means=True)

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
-from pathlib import Path
-
-import pytest
-
 from conformance.harness.covers import covers
-from conformance.harness.errors import HarnessError, on_the_host
-from conformance.harness.sandbox import Sandbox
+from conformance.harness.errors import on_the_host
+from conformance.harness.inside import Inside
+from conformance.harness.provide import FACE, NO_FACE
 from conformance.harness.world import World
-from fixtures import packages, users
 
-FACE = "Fixture Face"
-NOBODYS = "A Face That Nobody Has"
 PATTERNS = (
     "sans",
     "serif",
@@ -25,7 +17,7 @@ PATTERNS = (
     "sans:bold:italic",
     "sans:lang=ja",
     FACE,
-    NOBODYS,
+    NO_FACE,
 )
 ASK = r"""
 import subprocess
@@ -37,42 +29,14 @@ print(json.dumps({
     "list": sorted(ask("fc-list", "--format=%{file}|%{family}|%{style}\\n").splitlines()),
 }))
 """
-ALIAS = """\
-<?xml version="1.0"?>
-<!DOCTYPE fontconfig SYSTEM "urn:fontconfig:fonts.dtd">
-<fontconfig>
-  <match target="pattern">
-    <test name="family"><string>{face}</string></test>
-    <edit name="family" mode="assign" binding="strong"><string>{family}</string></edit>
-  </match>
-</fontconfig>
-"""
 
 
-@pytest.fixture
-def world(new_world: Callable[..., World]) -> World:
-    """A host whose /etc/fonts knows a name that no other machine does."""
-    packages.find("fc-match")
-    found = new_world()
-    common = found.output(("fc-match", "--format=%{family[0]}", NOBODYS))
-    families = found.output(("fc-list", "--format=%{family[0]}\\n")).splitlines()
-    others = sorted(family for family in set(families) if family != common)
-    if not others:
-        raise HarnessError("this machine has fonts of one family alone", packages.remedy("fc-match"))
-    fonts = found.services.scratch("fonts") / "fonts"
-    shutil.copytree("/etc/fonts", fonts, symlinks=True)
-    (fonts / "conf.d/00-fixture.conf").write_text(ALIAS.format(face=FACE, family=others[0]))
-    users.own(fonts, found.user)
-    found.mounts.bind(fonts, Path("/etc/fonts"))
-    return found
-
-
-@covers("fonts", "same")
-def test_fontconfig_answers_as_on_the_host(fresh: Callable[..., Sandbox], world: World) -> None:
+@covers("fonts", "same", slow=True)
+def test_fontconfig_answers_as_on_the_host(inside: Inside, host: World) -> None:
     """fc-match names the host's files for every pattern, by its own rules too, and fc-list lists them all."""
-    outside = world.python(ASK, patterns=PATTERNS)
+    outside = host.python(ASK, patterns=PATTERNS)
 
-    found = fresh(world=world).inside.python(ASK, patterns=PATTERNS)
+    found = inside.python(ASK, patterns=PATTERNS)
 
     with on_the_host():
         assert outside["match"][-2] != outside["match"][-1], "the host has to know its own rule"
@@ -81,21 +45,25 @@ def test_fontconfig_answers_as_on_the_host(fresh: Callable[..., Sandbox], world:
 
 
 @covers("fonts", "same")
-def test_the_files_can_be_read(fresh: Callable[..., Sandbox], world: World) -> None:
-    """The files that fc-match names are there inside, with the host's content."""
-    sums = "fc-match --format='%{file}\\n' sans; fc-match --format='%{file}\\n' serif"
-    outside = world.output(("sh", "-c", f"({sums}) | xargs -d '\\n' sha256sum"))
+def test_the_files_can_be_read(inside: Inside, host: World) -> None:
+    """The file that the host's own rule names is there inside, with the host's content."""
+    name = f"fc-match --format='%{{file}}\\n' '{FACE}'"
+    outside, other = (host.output(("sh", "-c", line)) for line in (name, name.replace(FACE, NO_FACE)))
+    content = host.output(("sha256sum", outside))
 
-    assert fresh(world=world).inside.output(f"({sums}) | xargs -d '\\n' sha256sum") == outside
+    found = inside.output(name)
+
+    with on_the_host():
+        assert outside != other, "the host has to know its own rule"
+    assert found == outside
+    assert inside.output(f"sha256sum '{found}'") == content
 
 
 @covers("fonts", "same", means=True)
-def test_etc_fonts_is_read_only(fresh: Callable[..., Sandbox], world: World) -> None:
+def test_etc_fonts_is_read_only(inside: Inside, host: World) -> None:
     """/etc/fonts is the host's, file by file, and cannot be written."""
     sums = "cd /etc/fonts && find . -type f | sort | xargs sha256sum"
-    outside = world.output(("sh", "-c", sums))
-
-    inside = fresh(world=world).inside
+    outside = host.output(("sh", "-c", sums))
 
     assert inside.output(sums) == outside
     assert inside.sh("touch /etc/fonts/conf.d/attack").rc != 0
@@ -103,12 +71,11 @@ def test_etc_fonts_is_read_only(fresh: Callable[..., Sandbox], world: World) -> 
 
 
 @covers("fonts", "absent", variant="off")
-def test_without_it_the_hosts_rules_do_not_hold(fresh: Callable[..., Sandbox], world: World) -> None:
+def test_without_it_the_hosts_rules_do_not_hold(inside: Inside, host: World) -> None:
     """With --without fonts nothing of /etc/fonts is there, and a name of the host's own is nobody's."""
-    outside = world.python(ASK, patterns=[FACE, NOBODYS])["match"]
+    outside = host.python(ASK, patterns=[FACE, NO_FACE])["match"]
 
-    inside = fresh(world=world).inside
-    found = inside.python(ASK, patterns=[FACE, NOBODYS])["match"]
+    found = inside.python(ASK, patterns=[FACE, NO_FACE])["match"]
 
     with on_the_host():
         assert outside[0] != outside[1]

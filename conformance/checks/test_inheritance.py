@@ -16,7 +16,7 @@ from conformance.harness.covers import covers
 from conformance.harness.errors import on_the_host
 from conformance.harness.inside import PYTHON
 from conformance.harness.machine import Machine
-from conformance.harness.sandbox import Sandbox
+from conformance.harness.sandbox import OPENED, Sandbox
 from conformance.harness.world import World
 from fixtures.listeners import canary
 
@@ -106,6 +106,19 @@ print(json.dumps(sorted({link for link, text in found if word in text})))
 
 
 @covers("inheritance", "absent")
+def test_nothing_that_the_caller_has_open_comes_along(sandbox: Sandbox) -> None:
+    """No process inside has a descriptor that leads to a file that the launcher found open."""
+    opened, word = sandbox.world.opened, sandbox.world.word
+
+    control = as_seen.link(sandbox.pid, f"fd/{OPENED}")
+    found = sandbox.inside.python(DESCRIPTORS, halves=[word[:20], word[20:]])
+
+    with on_the_host():
+        assert control == str(opened)
+    assert found == []
+
+
+@covers("inheritance", "absent")
 def test_no_descriptor_comes_along(fresh: Callable[..., Sandbox], new_world: Callable[..., World]) -> None:
     """No process inside has a descriptor or a directory that leads to an open file of the caller's."""
     world, word = new_world(), canary()
@@ -151,7 +164,7 @@ def test_no_session_keyring_comes_along(
     assert found == {"listed": False, "read": ""}
 
 
-@covers("inheritance", "absent")
+@covers("inheritance", "absent", alike=True)
 @pytest.mark.parametrize("umask", [0o077, 0], ids=["umask 077", "umask 000"])
 def test_no_state_of_the_callers_process_comes_along(
     sandbox: Sandbox, fresh: Callable[..., Sandbox], new_world: Callable[..., World], umask: int

@@ -93,6 +93,7 @@ def test_a_locale_of_the_hosts_own_works(
 
     outside = world.python(BEHAVIOUR)
     found = fresh(world=world).inside.python(BEHAVIOUR)
+    world.mounts.unbind(LOCALES)
 
     with on_the_host():
         assert outside["number"] == "1.234.567,50"
@@ -101,11 +102,9 @@ def test_a_locale_of_the_hosts_own_works(
 
 
 @covers("locale", "same", means=True)
-def test_locales_are_those_of_usr(fresh: Callable[..., Sandbox], host: World) -> None:
+def test_locales_are_those_of_usr(inside: Inside, host: World) -> None:
     """`locale -a` lists the host's, and nothing can be written where they are."""
     outside = host.output(("locale", "-a"))
-
-    inside = fresh().inside
 
     assert inside.output("locale -a") == outside
     assert inside.sh(f"touch {LOCALES}/attack").rc != 0

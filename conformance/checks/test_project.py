@@ -254,7 +254,7 @@ watch = libc.inotify_init1(0)
 libc.inotify_add_watch(watch, here.encode(), 0x100 | 0x8)  # IN_CREATE, IN_CLOSE_WRITE
 with open(f"{here}/new", "w") as file:
     file.write("x")
-heard = select.select([watch], [], [], 10)[0] and os.read(watch, 4096)
+heard = select.select([watch], [], [], given["wait_s"])[0] and os.read(watch, 4096)
 found["inotify"] = bool(heard) and b"new" in heard
 print(json.dumps(found))
 """
@@ -269,13 +269,14 @@ print(json.dumps(sqlite3.connect(given["path"]).execute("select * from numbers")
 def test_programs_work_on_its_files(inside: Inside, host: World, cell: Cell, journal: str) -> None:
     """File locks, shared mappings and sqlite, by either journal, work in it; inotify, if it is said to."""
     there = host.path / f"work-{canary()}"
+    hears = "no inotify" not in cell.means
 
-    control = host.python(WORKED, journal=journal, directory=f"{there}-host")
-    found = inside.python(WORKED, journal=journal, directory=str(there))
+    control = host.python(WORKED, journal=journal, directory=f"{there}-host", wait_s=10)
+    found = inside.python(WORKED, journal=journal, directory=str(there), wait_s=10 if hears else 1)
     outside = host.python(ROWS, path=str(there / "base"))
 
     works = dict.fromkeys(("flock", "posix lock", "mmap", "inotify"), True)
     with on_the_host():
         assert control == {**works, "sqlite": journal, "sqlite rows": 3}
-    assert found == {**control, "inotify": "no inotify" not in cell.means}
+    assert found == {**control, "inotify": hears}
     assert outside == [[1], [2]]

@@ -21,6 +21,7 @@ from conformance.harness import as_seen
 from conformance.harness.boot import kind
 from conformance.harness.cells import Cell
 from conformance.harness.covers import covers
+from conformance.harness.inside import Inside
 from conformance.harness.sandbox import descendants, spawn
 from conformance.harness.world import World
 
@@ -140,6 +141,17 @@ def test_term_and_colours_are_equal(run: Type, new_world: Callable[..., World], 
 
     assert said(child) == f"{term} truecolor {colours}"
     assert status(child) == 0
+
+
+@covers("terminal", "same", variant=PLAIN)
+def test_the_terminal_has_the_callers_name(inside: Inside, host: World) -> None:
+    """TERM and COLORTERM are the caller's, and what they name is known."""
+    names = "TERM", "COLORTERM"
+    colours = host.output(("tput", "colors"))
+
+    found = inside.output("echo $TERM $COLORTERM $(tput colors)").split()
+
+    assert found == [*(host.environ[name] for name in names), colours]
 
 
 @covers("terminal", "same", variant="tmux")

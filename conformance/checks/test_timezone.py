@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from conformance.harness.covers import covers
-from conformance.harness.errors import HarnessError, on_the_host
+from conformance.harness.errors import on_the_host
+from conformance.harness.inside import Inside
+from conformance.harness.provide import ZONES
 from conformance.harness.sandbox import Sandbox
 from conformance.harness.world import World
-from fixtures import users
 
-ZONES = Path("/usr/share/zoneinfo")
-ODD = "Australia/Lord_Howe"  # summer time is half an hour there: mistaken for no other zone
 OTHER = "Asia/Kathmandu"
 # Both sides of a change, before there were zones, and after 32 bits.
 INSTANTS = (0, 951782400, 1759591799, 1759591800, 1775314800, -2500000000, 1 << 31, 4102444800)
@@ -26,35 +23,21 @@ print(json.dumps([[list(when), time.strftime("%Z %z", when)] for when in local])
 """
 
 
-@pytest.fixture
-def world(new_world: Callable[..., World]) -> World:
-    """A host whose /etc/localtime is of a zone that nobody has by chance."""
-    if not (ZONES / ODD).exists():
-        raise HarnessError(f"this machine has no {ZONES / ODD}", "apt-get install tzdata")
-    found = new_world()
-    localtime = found.services.scratch("zone") / "localtime"
-    shutil.copy(ZONES / ODD, localtime)
-    users.own(localtime, found.user)
-    found.mounts.bind(localtime, Path("/etc/localtime"))
-    return found
-
-
 @covers("timezone", "same")
-def test_local_time_is_the_hosts(fresh: Callable[..., Sandbox], world: World) -> None:
+def test_local_time_is_the_hosts(inside: Inside, host: World) -> None:
     """/etc/localtime: local time and the zone's name are the host's, on both sides of its changes."""
-    outside = world.python(LOCAL, instants=INSTANTS)
+    outside = host.python(LOCAL, instants=INSTANTS)
 
-    sandbox = fresh(world=world)
-    found = sandbox.inside.python(LOCAL, instants=INSTANTS)
-    shown = sandbox.inside.output("date -d @1775314800 '+%F %T %z'")
+    found = inside.python(LOCAL, instants=INSTANTS)
+    shown = inside.output("date -d @1775314800 '+%F %T %z'")
 
     with on_the_host():
         assert outside[3][1] == "+11 +1100", "this host has to be in the zone that was made for it"
     assert found == outside
-    assert shown == world.output(("date", "-d", "@1775314800", "+%F %T %z"))
+    assert shown == host.output(("date", "-d", "@1775314800", "+%F %T %z"))
 
 
-@covers("timezone", "same", variant=("default", "tmux"))
+@covers("timezone", "same", variant=("default", "tmux"), alike=True)
 @pytest.mark.parametrize("value", [f":{ZONES}/{OTHER}", OTHER, "FIX-3:30"])
 def test_tz_is_the_hosts(fresh: Callable[..., Sandbox], new_world: Callable[..., World], value: str) -> None:
     """TZ, as a zone's name, as a rule, and as a path, gives the same local time inside as outside."""
@@ -70,19 +53,18 @@ def test_tz_is_the_hosts(fresh: Callable[..., Sandbox], new_world: Callable[...,
 
 
 @covers("timezone", "same", means=True)
-def test_localtime_is_the_hosts_own_file(fresh: Callable[..., Sandbox], world: World) -> None:
+def test_localtime_is_the_hosts_own_file(inside: Inside, host: World) -> None:
     """/etc/localtime inside has the host's content, and cannot be written."""
-    outside = world.output(("sha256sum", "/etc/localtime"))
-
-    inside = fresh(world=world).inside
+    outside = host.output(("sha256sum", "/etc/localtime"))
 
     assert inside.output("sha256sum /etc/localtime") == outside
     assert inside.sh(": >>/etc/localtime").rc != 0
 
 
 @covers("timezone", "absent", variant="off")
-def test_without_it_time_is_utc(fresh: Callable[..., Sandbox], world: World) -> None:
+def test_without_it_time_is_utc(fresh: Callable[..., Sandbox], new_world: Callable[..., World]) -> None:
     """With --without timezone neither TZ nor /etc/localtime comes along: local time is UTC."""
+    world = new_world()
     world.environ["TZ"] = OTHER
     outside = world.python(LOCAL, instants=INSTANTS)
 

@@ -40,7 +40,7 @@ class Mounts:
         """Put `source`, a file or a directory, over `target`, which is made when it is not there."""
         if self.why_not:
             raise HarnessError(self.why_not, REMEDY)
-        if any(target == other for other, _ in self._made):
+        if self.bound(target):
             return
         made = [path for path in (target, *target.parents) if not path.exists()]
         if made:
@@ -48,6 +48,10 @@ class Mounts:
             output((*_sudo(), *make, str(target)))
         output((*_sudo(), "mount", "--bind", str(source), str(target)))
         self._made.append((target, made))
+
+    def bound(self, target: Path) -> bool:
+        """Whether something is over it by `bind`."""
+        return any(target == other for other, _ in self._made)
 
     def unbind(self, target: Path) -> None:
         """Take the topmost one of these away again, with its mount point if that was made."""

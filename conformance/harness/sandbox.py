@@ -24,6 +24,7 @@ from fixtures import packages, users
 from fixtures.users import User
 
 STOP_S = 10.0
+OPENED = 9
 SHELL = ("--norc", "--noprofile", "--noediting")
 
 
@@ -55,7 +56,9 @@ class Sandbox:
         self.environ = {**world.environ, **(environ or {})}
         shared = self._shared() if "--tmux" in flags else None
         started = time.monotonic()
-        self.child = spawn(self.argv, world.user, self.environ, cwd=world.home, within=within)
+        self.child = spawn(
+            self.argv, world.user, self.environ, cwd=world.home, within=within, opened=world.opened
+        )
         self.console = Console(
             cast("Terminal", self.child), transcript=transcript, shared=shared, pace=self.pace
         )
@@ -124,11 +127,17 @@ def spawn(
     rows: int = 40,
     columns: int = 200,
     within: Sequence[str] = (),
+    opened: Path | None = None,
 ) -> Any:  # noqa: ANN401  (pexpect.spawn of bytes, which its stubs cannot say)
     """Start a command on a new terminal, as the user, with exactly this environment.
 
-    `within`: what makes us the user there, as a Lan's prefix does.
+    `within`: what makes us the user there, as a Lan's prefix does. `opened`: it finds this file as OPENED.
     """
+
+    def leave_open() -> None:
+        if opened:
+            os.dup2(os.open(opened, os.O_RDONLY), OPENED)
+
     whole = (*(within or identity(user)), *argv)
     child: Any = pexpect.spawn(
         whole[0],
@@ -137,6 +146,7 @@ def spawn(
         cwd=str(cwd),
         dimensions=(rows, columns),
         timeout=None,
+        preexec_fn=leave_open,
     )
     child.delaybeforesend = None
     child.delayafterclose = child.delayafterterminate = 0

@@ -6,18 +6,18 @@ would not want to share has a canary in it: a string that is nowhere else.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from conformance.harness import inside
 from conformance.harness.errors import HarnessError
 from conformance.harness.mounts import Mounts, graphics
-from conformance.harness.services import NEEDS, Services
+from conformance.harness.provide import provider
+from conformance.harness.services import Services
 from fixtures import packages, users
 from fixtures.errors import FixtureError
 from fixtures.home import bait_home
@@ -51,6 +51,10 @@ class World:
         self.runtime = services.scratch("run")
         self.project: Project = git_project(self.home / "project", as_user=self.user)
         self.environ = self._environ()
+        # What the caller of each sandbox has open, and its content.
+        self.opened = services.scratch("opened") / "secret"
+        self.word = f"canary{uuid.uuid4().hex}"
+        self.write(self.opened, self.word)
         if not bare:
             self._furnish()
 
@@ -65,10 +69,11 @@ class World:
             self.mounts.hide(Path("/nix"))
             if graphics() and not self.mounts.why_not:
                 self.mounts.own_devices(self.services.scratch("dev"))
-            return
-        self.mounts.show()
+        else:
+            self.mounts.show()
         for row in rows:
-            if row not in self.missing and (provide := PROVIDERS.get(row)):
+            provide = provider(row, bare=self.bare)
+            if provide and row not in self.missing:
                 try:
                     provide(self)
                 except (FixtureError, OSError, HarnessError) as error:
@@ -117,6 +122,7 @@ class World:
             "SHELL": "/bin/bash",
             "PATH": packages.SYSTEM_PATH,
             "TERM": "xterm-256color",
+            "COLORTERM": "truecolor",
             "LANG": "C.UTF-8",
             "XDG_RUNTIME_DIR": str(self.runtime),
             "XDG_CACHE_HOME": str(self.services.cache),
@@ -153,93 +159,3 @@ class World:
         self.plant(".claude/CLAUDE.md", "{}\n", mode=0o644)
         self.plant(".claude/commands/fixture.md", "{}\n", mode=0o644)
         self.plant(".claude.json", '{"hasCompletedOnboarding": true, "userID": "{}"}\n')
-
-
-def _variables(attribute: str) -> Callable[[World], None]:
-    """A provider for what is found by the variables that the service itself names."""
-
-    def provide(world: World) -> None:
-        world.environ.update(getattr(world.services, attribute).environment())
-
-    return provide
-
-
-def _link(world: World, name: str, target: Path) -> None:
-    path = world.runtime / name
-    users.directory(path.parent, world.user)
-    if not path.is_symlink():
-        path.symlink_to(target)
-
-
-def _wayland(world: World) -> None:
-    _link(world, "wayland-0", world.services.compositor.socket)
-    world.environ["WAYLAND_DISPLAY"] = "wayland-0"
-
-
-def _audio(world: World) -> None:
-    sound = world.services.sound
-    _link(world, "pulse/native", sound.pulse)
-    if sound.pipewire:
-        _link(world, "pipewire-0", sound.pipewire)
-
-
-def _system_bus(world: World) -> None:
-    world.environ["DBUS_SYSTEM_BUS_ADDRESS"] = world.services.system_bus.address
-
-
-def _certificates(world: World) -> None:
-    world.mounts.bind(world.services.https.certificates, Path("/etc/ssl/certs"))
-    _hosts(world)
-
-
-def _hosts(world: World) -> None:
-    world.mounts.bind(world.services.https.hosts, Path("/etc/hosts"))
-
-
-def _nix(world: World) -> None:
-    if not Path("/nix/store").exists():
-        # A /nix of this run's own, so that a killed one leaves nothing in the machine's.
-        nix = world.services.scratch("nix")
-        # Build users pass through.
-        nix.chmod(0o755)
-        world.mounts.bind(nix, Path("/nix"))
-    daemon = world.services.nix_daemon
-    world.mounts.bind(daemon.socket_directory, Path("/nix/var/nix/daemon-socket"))
-    world.mounts.bind(daemon.database, Path("/nix/var/nix/db"))
-    world.mounts.bind(daemon.configuration / "nix.conf", Path("/etc/nix/nix.conf"))
-
-
-def _device(path: str, remedy: str) -> Callable[[World], None]:
-    def provide(_world: World) -> None:
-        if not Path(path).exists():
-            raise HarnessError(f"this machine has no {path}", remedy)
-
-    return provide
-
-
-def _kvm(world: World) -> None:
-    """/dev/kvm as one has it who is in its group, which nobody needs to be here."""
-    kvm = Path("/dev/kvm")
-    _device(str(kvm), "run where virtualisation is nested, or on bare metal")(world)
-    if attempt(("test", "-r", str(kvm), "-a", "-w", str(kvm)), user=world.user).returncode != 0:
-        node = world.services.scratch("kvm") / "kvm"
-        sudo = () if os.geteuid() == 0 else ("sudo", "-n")
-        numbers = kvm.stat().st_rdev
-        output((*sudo, "mknod", "-m", "666", str(node), "c", str(os.major(numbers)), str(os.minor(numbers))))
-        world.mounts.bind(node, kvm)
-
-
-# Row → what lets a host have its resource. Everything else of a row is in every home (see _furnish).
-PROVIDERS: Mapping[str, Callable[[World], None]] = {
-    "ssh-agent": _variables(NEEDS["ssh-agent"]),
-    "x11": _variables(NEEDS["x11"]),
-    "wayland": _wayland,
-    "audio": _audio,
-    "dbus-session": _variables(NEEDS["dbus-session"]),
-    "dbus-system": _system_bus,
-    "nix-store": _nix,
-    "nix-commands": _nix,
-    "tls": _certificates,
-    "dns": _hosts,
-    "kvm": _kvm,
-}

@@ -117,7 +117,8 @@ def test_a_server_on_the_hosts_network_answers(guest: Guest, network: Lan) -> No
 def test_a_server_on_the_hosts_loopback_does_not(guest: Guest, network: Lan) -> None:
     tries = [[kind, to, network.port] for kind in KINDS for to in network.loopback]
     control = on_host(network, REACH, tries=tries)
-    link = guest.run("ip -6 route show default").out.split()
+    # It is advertised, a moment after the start.
+    link = guest.run("until ip -6 route show default | grep via; do sleep 0.1; done").out.split()
     gateway6 = f"{link[link.index('via') + 1]}%eth0"
     addresses = (
         *network.loopback, STUB, "0.0.0.0", "::", "::ffff:127.0.0.1", "localhost",
