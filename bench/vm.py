@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -77,20 +78,10 @@ def measured(where: launch.Desk, peer: str, *, runs: int) -> tuple[dict[str, Tim
     cwd = str(where.project)
     shell = [program, "--quiet", "--accel", able.name, "--shell", cwd]
     plain = [*shell, "--norc", "--noprofile"]
-    theirs = [peer, "--run", boots.image, "--memory", "1G", "--cpus", "1", "--", "true"]
-    theirs[1:1] = ["--disable-kvm"] if able.name == "tcg" else []
-    # It refuses streams that it cannot open again by name, as a pipe of ours; on a terminal it has none.
-    theirs = [
-        machine.which("script") or "script",
-        "--quiet",
-        "--return",
-        "--command",
-        shlex.join(theirs),
-        os.devnull,
-    ]
     say(f"{runs} starts of each, in turns, by {able.name}…")
     with tempfile.TemporaryDirectory(prefix="bench-") as place:
         bare = [qemu, "-M", f"pc,accel={able.name}", *CPU_MEMORY, *bare_boot(boots.image, Path(place))]
+        theirs = as_theirs(peer, with_lists(boots, Path(place)), kvm=able.name == "kvm")
         times = in_turns(
             {
                 BARE: lambda: start_to_end_ms(bare, environment),
@@ -103,6 +94,33 @@ def measured(where: launch.Desk, peer: str, *, runs: int) -> tuple[dict[str, Tim
             rounds=runs,
         )
     return times, terminal.while_running(plain, environment, cwd=cwd, ready=b"$ ")[0]
+
+
+def as_theirs(peer: str, image: str, *, kvm: bool) -> list[str]:
+    """virtme-ng's command line for `true`. On a terminal: it refuses streams that it cannot open again by
+    name, as a pipe of ours.
+    """
+    words = [peer, *([] if kvm else ["--disable-kvm"]), "--run", image]
+    command = shlex.join([*words, "--memory", "1G", "--cpus", "1", "--", "true"])
+    return [machine.which("script") or "script", "--quiet", "--return", "--command", command, os.devnull]
+
+
+def with_lists(boots: kernel.Kernel, place: Path) -> str:
+    """The image of the same kernel in a tree where depmod(8) has listed the modules.
+
+    virtme-ng finds those that it needs by their aliases, of which a kernel that was never installed has no
+    list. Raises HostError without depmod.
+    """
+    depmod = machine.which("depmod")
+    if depmod is None:
+        raise HostError(f"depmod is not here, and {PEER} needs its lists", "sudo apt-get install kmod")
+    tree = place / "installed"
+    image = tree / f"boot/vmlinuz-{boots.release}"
+    image.parent.mkdir(parents=True)
+    shutil.copy(boots.image, image)
+    shutil.copytree(boots.modules, tree / "lib/modules" / boots.release)
+    subprocess.run([depmod, "--basedir", str(tree), boots.release], check=True)
+    return str(image)
 
 
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
