@@ -141,10 +141,13 @@ def chromium(context: Context) -> Granted:
     return browser(context, () if "userns" in context.request.also else ("--no-sandbox", "--test-type"))
 
 
-def browser(context: Context, flags: tuple[str, ...], first: tuple[str, ...] = ()) -> Granted:
+def browser(
+    context: Context, flags: tuple[str, ...], first: tuple[str, ...] = (), by: tuple[str, ...] = ()
+) -> Granted:
     """A wrapper before the host's browser on PATH, and the managed policy of the spec.
 
-    `first`: lines of the wrapper, for sh, before those that start the browser.
+    `first`: lines of the wrapper, for sh, before those that start the browser; `by`: words of a program that
+    starts it.
     """
     offer = context.offer("chromium")
     if not offer.entries:
@@ -154,7 +157,7 @@ def browser(context: Context, flags: tuple[str, ...], first: tuple[str, ...] = (
         "#!/bin/sh",
         *first,
         "# Never on the session bus: a running browser of the host would be asked to open the page.",
-        " ".join(("exec env -u DBUS_SESSION_BUS_ADDRESS", f'"{entry.source}"', *flags, '"$@"')),
+        " ".join(("exec env -u DBUS_SESSION_BUS_ADDRESS", *by, f'"{entry.source}"', *flags, '"$@"')),
     )
     script = "".join(f"{line}\n" for line in lines)
     names = dict.fromkeys((entry.name, "chromium"))

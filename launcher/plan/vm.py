@@ -41,6 +41,8 @@ GIT = (
     ("GIT_CONFIG_KEY_0", "core.checkStat"),
     ("GIT_CONFIG_VALUE_0", "minimal"),
 )
+# Under TCG programs lie at the same addresses each time (vm/init.py); what shows strangers' pages shall not.
+RANDOMISED = ("/usr/bin/setarch", "x86_64")
 OFFLINE = "this machine has no route to any"
 NAT = "NAT of its own; the host's 127.0.0.1 is not behind it"
 
@@ -224,7 +226,8 @@ def on_screen(row: str, source: str) -> Callable[[Context], Granted]:
 def chromium(context: Context) -> Granted:
     """As in the others, on the guest's own screen; user namespaces it has, so its own sandbox, too."""
     without = _screenless(context)
-    return desktop.browser(context, BROWSER, _windowless(*without) if without else ())
+    by = RANDOMISED if context.host.hypervisor.accel == "tcg" else ()
+    return desktop.browser(context, BROWSER, _windowless(*without) if without else (), by)
 
 
 def _windowless(why: str, remedy: str) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # What the guest's init loads, where the kernel has it not built in; what they need comes along.
 BASE = ("virtio_pci", "9p", "9pnet_virtio", "overlay", "virtio_console")
 NETWORK = ("virtio_net",)
+LINUX64 = b"\0linux64\0"  # among the names of a busybox's applets, which not every one has
 MOST = 64 << 20  # bytes of one directory of /etc
 
 
@@ -51,10 +52,12 @@ def build(
         "options": "".join(f"{word}\0" for word in guest.options),
         "environment": "".join(f"{name}={value}\0" for name, value in guest.environment),
     }
-    archive.file("/init", init.early(guest, loaded, log).encode("utf-8", "surrogateescape"), 0o755)
+    busybox = _read(host.busybox)
+    early = init.early(guest, loaded, log, fixed=guest.machine.accel == "tcg" and LINUX64 in busybox)
+    archive.file("/init", early.encode("utf-8", "surrogateescape"), 0o755)
     for name, text in own.items():
         archive.file(f"{SYSTEM}{OWN}/{name}", text.encode("utf-8", "surrogateescape"), 0o600)
-    archive.file(SYSTEM + BUSYBOX, _read(host.busybox), 0o755)
+    archive.file(SYSTEM + BUSYBOX, busybox, 0o755)
     for name in init.APPLETS:
         archive.symlink(f"{SYSTEM}{OWN}/bin/{name}", "busybox")
     if guest.agent:

@@ -90,6 +90,15 @@ def test_identity_privileges_and_files(vm: Machine) -> None:
     )
 
 
+def test_under_tcg_programs_lie_at_the_same_addresses_but_who_asks_for_others(vm: Machine) -> None:
+    look = "cat /proc/self/maps | head -n 1"
+    ended = shell(vm, f"{look}; {look}; setarch x86_64 {look}; setarch x86_64 {look}", "--accel", "tcg")
+
+    first, second, *random_ = (line.partition("-")[0] for line in ended.out.splitlines())
+    assert first == second
+    assert len({first, *random_}) == 3, ended
+
+
 def test_hooks_cannot_be_planted_and_commits_work(vm: Machine) -> None:
     subprocess.run(["git", "init", "-q", vm.project], check=True)
     hook = vm.project / ".git/hooks/post-checkout"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -195,12 +196,18 @@ def test_a_screen_that_is_left_out_is_no_device(row: str) -> None:
 CHROMIUM = Offer(entries=(Entry(name="chromium", kind="file", source="/usr/bin/echo"),))
 
 
-def wrapper(hypervisor: Hypervisor, *words: str, **request: Any) -> subprocess.CompletedProcess[str]:  # noqa: ANN401
-    """What the browser's wrapper does, before a browser that says its arguments."""
-    on = machine(hypervisor, chromium=CHROMIUM)
+def wrapper(
+    hypervisor: Hypervisor,
+    *words: str,
+    browser: Offer = CHROMIUM,
+    by: tuple[str, ...] = (),
+    **request: Any,  # noqa: ANN401
+) -> subprocess.CompletedProcess[str]:
+    """What the browser's wrapper does, before a browser that says its arguments; started `by` these words."""
+    on = machine(hypervisor, chromium=browser)
     plan = resolve(context(on, layout(), backend="vm", **request))
     (script,) = (m.content.decode() for m in plan.mounts if m.target.endswith("/bin/chromium"))
-    command = ["sh", "-c", script, "chromium", *words]
+    command = [*by, "sh", "-c", script, "chromium", *words]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -240,3 +247,18 @@ def test_with_a_screen_the_browser_is_started() -> None:
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("https://a.test/\n")
+
+
+@pytest.mark.parametrize(("accel", "personality"), [("tcg", "00000000"), ("kvm", "00040000")])
+def test_the_browser_is_randomised_where_other_programs_are_not(
+    tmp_path: Path, accel: str, personality: str
+) -> None:
+    """setarch(8) stands for TCG's guest; under KVM there is nothing to undo."""
+    program = tmp_path / "browser"
+    program.write_text("#!/bin/sh\ncat /proc/self/personality\n")
+    program.chmod(0o755)
+    browser = Offer(entries=(Entry(name="chromium", kind="file", source=str(program)),))
+
+    done = wrapper(XORG.replace(accel=accel), "x", browser=browser, by=("setarch", "-R"))
+
+    assert done.stdout == f"{personality}\n"

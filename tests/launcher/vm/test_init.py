@@ -56,6 +56,14 @@ def test_shares_are_mounted_as_they_are_granted_and_never_with_devices_or_setuid
     assert all(",nosuid,nodev " in line and "msize=104857600" in line for line in lines)
 
 
+@pytest.mark.parametrize("fixed", [True, False])
+def test_addresses_are_random_unless_they_are_to_be_the_same(fixed: bool) -> None:
+    last = init.early(guest(), (), "/dev/ttyS0", fixed=fixed).splitlines()[-1]
+
+    assert last.startswith("exec chroot . /")
+    assert (" linux64 -R " in last) is fixed
+
+
 def test_a_place_with_a_quote_is_one_word() -> None:
     share = Share(tag="share0", at="/it's", source="/x")
 
