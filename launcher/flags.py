@@ -74,7 +74,12 @@ FLAGS = (
     Flag(
         name="--user", metavar="NAME", help="for root: whose sandbox it is, without sudo", backend="container"
     ),
-    Flag(name="--memory", metavar="MIB", help="the guest's memory; 4096 unless said", backend="vm"),
+    Flag(
+        name="--memory",
+        metavar="MIB",
+        help="the guest's memory; else 4096, or 2048 without KVM",
+        backend="vm",
+    ),
     Flag(name="--cores", metavar="N", help="its processors; 4 unless said, 1 without KVM", backend="vm"),
     Flag(
         name="--display", metavar="auto|window|none", help="a window for the browser's screen", backend="vm"

@@ -82,7 +82,7 @@ def test_the_next_sandbox_is_logged_in(
     assert stat.S_IMODE((world.home / ".claude").stat().st_mode) == 0o700
 
 
-@covers("claude-config", "read-write", variant="default")
+@covers("claude-config", "read-write", variant="default", alike=True)
 @pytest.mark.parametrize("where", ["elsewhere", "symlink"])
 def test_a_directory_elsewhere_is_taken(new_world: Callable[..., World], launch: Launch, where: str) -> None:
     """CLAUDE_CONFIG_DIR, and a ~/.claude that is a symlink: the login is read and written where it is."""

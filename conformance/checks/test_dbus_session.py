@@ -233,7 +233,7 @@ def test_there_is_no_session_bus(inside: Inside, host: World) -> None:
 
 
 @covers("dbus-session", "absent", slow=True)
-def test_no_socket_within_reach_is_a_bus(inside: Inside, host: World) -> None:
+def test_no_socket_within_reach_is_a_session_bus(inside: Inside, host: World) -> None:
     """No socket that is there, wherever it is, is a bus."""
     session = host.services.session_bus
 

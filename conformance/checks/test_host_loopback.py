@@ -92,7 +92,7 @@ def test_the_way_out_does_not_lead_to_the_hosts_loopback(inside: Inside, host: W
 
         ways = inside.python(NEXT)
         to = [[kind, way, server.port] for way in ways for kind, server in (there[0], there[3])]
-        found = inside.python(network.REACH, tries=to, wait_s=2)
+        found = inside.python(network.REACH, tries=to, wait_s=1)
         came = [len(server.connections) for _, server in there]
 
     with on_the_host():

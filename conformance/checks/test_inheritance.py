@@ -118,21 +118,6 @@ def test_nothing_that_the_caller_has_open_comes_along(sandbox: Sandbox) -> None:
     assert found == []
 
 
-@covers("inheritance", "absent")
-def test_no_descriptor_comes_along(fresh: Callable[..., Sandbox], new_world: Callable[..., World]) -> None:
-    """No process inside has a descriptor or a directory that leads to an open file of the caller's."""
-    world, word = new_world(), canary()
-    by = caller(world, word)
-
-    control = on_host(world, by, DESCRIPTORS, halves=[word[:20], word[20:]])
-    found = fresh(world=world, prefix=by).inside.python(DESCRIPTORS, halves=[word[:20], word[20:]])
-
-    with on_the_host():
-        assert {f"/proc/self/fd/{n}" for n in (9, 10, 64, 65, 200, 201)} <= set(control)
-        assert "/proc/self/cwd" in control
-    assert found == []
-
-
 # By what /proc/keys lists, and by a search of the session keyring (KEYCTL_SEARCH, KEYCTL_READ).
 KEYS = """
 with open("/proc/keys") as file:
@@ -148,20 +133,28 @@ print(json.dumps({"listed": listed, "read": payload.value.decode()}))
 
 
 @covers("inheritance", "absent")
-def test_no_session_keyring_comes_along(
+def test_no_descriptor_and_no_key_comes_along(
     fresh: Callable[..., Sandbox], new_world: Callable[..., World]
 ) -> None:
-    """A key in the caller's session keyring is neither listed nor found inside."""
+    """No process inside has a descriptor or a directory that leads to an open file of the caller's, and a key
+    in the caller's session keyring is neither listed nor found.
+    """
     world, word = new_world(), canary()
-    by = caller(world, word)
+    by, halves = caller(world, word), [word[:20], word[20:]]
     how = {"canary": word, **numbers(["keyctl"])}
 
-    control = on_host(world, by, PRELUDE + KEYS, **how)
-    found = fresh(world=world, prefix=by).inside.python(PRELUDE + KEYS, timeout_s=30, **how)
+    opened = on_host(world, by, DESCRIPTORS, halves=halves)
+    key = on_host(world, by, PRELUDE + KEYS, **how)
+    inside = fresh(world=world, prefix=by).inside
+    found = inside.python(DESCRIPTORS, halves=halves)
+    found_key = inside.python(PRELUDE + KEYS, timeout_s=30, **how)
 
     with on_the_host():
-        assert control == {"listed": True, "read": word}
-    assert found == {"listed": False, "read": ""}
+        assert {f"/proc/self/fd/{n}" for n in (9, 10, 64, 65, 200, 201)} <= set(opened)
+        assert "/proc/self/cwd" in opened
+        assert key == {"listed": True, "read": word}
+    assert found == []
+    assert found_key == {"listed": False, "read": ""}
 
 
 @covers("inheritance", "absent", alike=True)

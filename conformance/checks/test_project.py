@@ -136,7 +136,7 @@ def test_odd_names_work(new_world: Callable[..., World], launch: Launch, number:
     assert world.project.authors()[0].endswith("odd")
 
 
-@covers("project", "read-write", variant="default")
+@covers("project", "read-write", variant="default", alike=True)
 @pytest.mark.parametrize("layout", ["worktree", "submodule", "separate git directory"])
 def test_git_directories_come_along(new_world: Callable[..., World], launch: Launch, layout: str) -> None:
     """In a worktree, a submodule, a work tree whose .git is a file: a commit made inside is there outside."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 APPLETS = (
     "cat", "chmod", "chown", "chroot", "date", "env", "grep", "insmod", "ip", "kill",
-    "mkdir", "mkfifo", "mount", "setsid", "sh", "sleep", "stty", "sync",
+    "mkdir", "mkfifo", "modprobe", "mount", "setsid", "sh", "sleep", "stty", "sync",
 )  # fmt: skip
 MSIZE = 104857600  # the seeds' figure; the kernel takes as much of it as its transport can
 MTU = 65520  # what passt takes; there is no wire
@@ -60,8 +60,9 @@ def port(name: str) -> str:
     return f"/dev/vport0p{PORTS.index(name) + 1}"
 
 
-def early(guest: Guest, modules: Iterable[str], log: str, *, fixed: bool = False) -> str:
-    """/init of the initramfs: devices, modules, shares; then `late`, in SYSTEM. `log`: a device.
+def early(guest: Guest, module: str, log: str, *, fixed: bool = False) -> str:
+    """/init of the initramfs: devices, modules, shares; then `late`, in SYSTEM. `module`: one that needs all
+    the others, or ""; `log`: a device.
 
     `fixed`: programs are to lie at the same addresses each time (personality(2), ADDR_NO_RANDOMIZE). TCG
     translates one anew that has moved, each time it is started: /usr/bin/true takes 24 ms then, and 7 else.
@@ -74,7 +75,7 @@ def early(guest: Guest, modules: Iterable[str], log: str, *, fixed: bool = False
         *_or_end(f"{at}{BUSYBOX}"),
         f"mount -t devtmpfs dev {at}/dev && exec <{at}/dev/null >{at}{log} 2>&1",
         f"mount -t proc proc {at}/proc",
-        *(f"insmod {quoted(name)}" for name in modules),
+        *((f"modprobe {module}",) if module else ()),
         *(_mount(share) for share in guest.shares),
         # Not the first root of all, which pivot_root(2) cannot leave, as bwrap wants to.
         f"mount -o rbind {at} {at} && cd {at} && mount -o move . /",
@@ -91,7 +92,7 @@ def late(guest: Guest, streams: Streams, *, terminal: str, token: str) -> str:
         f"export PATH={OWN}/bin",
         *_or_end(BUSYBOX),
         f"terminal={terminal} token={token}",
-        f"mkfifo {OWN}/orders",
+        "mkfifo " + " ".join(f"{OWN}/{name}" for name in ("orders", *streams.ports)),
         f"[ -c {port('ctl')} ]",  # or what is written to it would make a file of that name
         f"exec 9<>{port('ctl')}",
         *(line for lower, at in guest.overlays for line in _overlay(guest, lower, at)),
@@ -193,10 +194,10 @@ def _user(guest: Guest) -> str:
 def _relay(name: str) -> tuple[str, ...]:
     fifo = f"{OWN}/{name}"
     if name == "in":
-        return (f"mkfifo {fifo}", f"cat <{port(name)} >{fifo} &")
+        return (f"cat <{port(name)} >{fifo} &",)
     # The port can be opened once: by the shell that has the last word, too.
     both = f"{{ cat <{fifo} & echo $! >{fifo}.pid; wait; printf %s $token; }}"
-    return (f"mkfifo {fifo}", f"{both} >{port(name)} &", 'relays="$relays $!"')
+    return (f"{both} >{port(name)} &", 'relays="$relays $!"')
 
 
 def _screen(guest: Guest) -> tuple[str, ...]:
@@ -226,8 +227,8 @@ def _network() -> tuple[str, ...]:
     ipv6 = "/proc/sys/net/ipv6/conf/eth0"
     return (
         f"ip address add {ADDRESS}/24 dev eth0",
-        f"echo 0 >{ipv6}/accept_dad",
-        f"echo 0 >{ipv6}/router_solicitation_delay",
+        f"[ ! -e {ipv6} ] || echo 0 >{ipv6}/accept_dad",  # not every kernel has it
+        f"[ ! -e {ipv6} ] || echo 0 >{ipv6}/router_solicitation_delay",
         f"ip link set eth0 mtu {MTU} up",
         f"ip route add default via {GATEWAY}",
     )

@@ -90,7 +90,7 @@ def test_a_module_that_the_kernel_does_not_take_ends_the_machine_at_once(
 
     ended = vm.run(*FLAGS, "--kernel", kernel, "--shell", vm.project, "-c", "true")
 
-    failed(ended, "before the sandbox was built: insmod: can't insert ")
+    failed(ended, "before the sandbox was built: modprobe: can't load module ")
 
 
 def test_a_machine_that_never_comes_up_is_given_up(vm: Machine) -> None:

@@ -29,7 +29,7 @@ def late(streams: Streams, **changes: object) -> str:
 @pytest.mark.parametrize("network", [True, False])
 def test_it_is_a_shells_script(streams: Streams, screen: str, network: bool) -> None:
     script = late(streams, machine=MACHINE.replace(screen=screen), network=network)
-    for text in (script, init.early(guest(), ("/modules/0.ko",), "/dev/ttyS0")):
+    for text in (script, init.early(guest(), "m3", "/dev/ttyS0")):
         done = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, check=False)
 
         assert (done.returncode, done.stderr) == (0, "")
@@ -49,7 +49,7 @@ def test_no_variable_of_the_agents_stands_in_a_script() -> None:
 
 
 def test_shares_are_mounted_as_they_are_granted_and_never_with_devices_or_setuid() -> None:
-    lines = [line for line in init.early(guest(), (), "/dev/ttyS0").splitlines() if "mount -t 9p" in line]
+    lines = [line for line in init.early(guest(), "", "/dev/ttyS0").splitlines() if "mount -t 9p" in line]
 
     assert [",ro," in line for line in lines] == [True, False, True]
     assert ["cache=loose" in line for line in lines] == [True, False, False]
@@ -58,7 +58,7 @@ def test_shares_are_mounted_as_they_are_granted_and_never_with_devices_or_setuid
 
 @pytest.mark.parametrize("fixed", [True, False])
 def test_addresses_are_random_unless_they_are_to_be_the_same(fixed: bool) -> None:
-    last = init.early(guest(), (), "/dev/ttyS0", fixed=fixed).splitlines()[-1]
+    last = init.early(guest(), "", "/dev/ttyS0", fixed=fixed).splitlines()[-1]
 
     assert last.startswith("exec chroot . /")
     assert (" linux64 -R " in last) is fixed
@@ -67,7 +67,7 @@ def test_addresses_are_random_unless_they_are_to_be_the_same(fixed: bool) -> Non
 def test_a_place_with_a_quote_is_one_word() -> None:
     share = Share(tag="share0", at="/it's", source="/x")
 
-    assert "'/it'\\''s'" in init.early(guest(shares=(share,)), (), "/dev/ttyS0")
+    assert "'/it'\\''s'" in init.early(guest(shares=(share,)), "", "/dev/ttyS0")
 
 
 def test_the_terminal_is_given_away_only_when_there_is_one() -> None:
