@@ -28,12 +28,13 @@ NIX_CONF = {
 DISPLAY, X11 = ":0", "/tmp/.X11-unix/X0"
 SCREEN = f"{places.RUN}/screen"  # what Xorg says
 # There is no card that draws. Under TCG a browser takes longer to start than the 15 s that its own processes
-# wait for it before they end, which leaves it without a network for good; and what it loads beforehand keeps
-# the one processor from the page.
+# wait for it before they end, which leaves it without a network for good; and what it loads beforehand (pages
+# of its own for menus, and for what drops down from its line of addresses) keeps the one processor from the
+# page for 8 s.
 BROWSER = (
     "--disable-gpu",
     "--ipc-connection-timeout=300",
-    "--disable-features=PreloadTopChromeWebUI",
+    "--disable-features=PreloadTopChromeWebUI,WebUIOmniboxPopup,WebUIOmniboxAimPopup",
 )
 # 9p has inode numbers of its own. git would read each file of the project again whenever its index was
 # written on the other side, 10,000 of them in 47 s and not 4 (git-config(1), core.checkStat).
