@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from conformance.checks.probes import search
+from conformance.harness import as_seen
 from conformance.harness.covers import covers
 from conformance.harness.errors import on_the_host
 from conformance.harness.inside import Inside
 from conformance.harness.sandbox import Sandbox, identity
+from conformance.harness.shared import siblings
 from conformance.harness.world import KEYS, World
 from fixtures.listeners import canary
-from launcher.spec.load import load
 
-# Every documented name; what ends in `*` with an end of its own.
-NAMES = tuple(name.replace("*", "_FIXTURE") for name, row in load().environment if row == "api-key")
-ENVIRON = "import os; print(json.dumps({name: os.environ.get(name) for name in given['names']}))"
+SIBLINGS = siblings()
+NAMES = (*KEYS, *SIBLINGS)
+ENVIRON = "import os; print(ascii({name: os.environ.get(name) for name in given['names']}))"
 
 
 @covers("api-key", "same")
@@ -53,31 +53,30 @@ def test_no_argv_and_no_open_file_has_it(inside: Inside, host: World) -> None:
 
 
 @covers("api-key", "same", variant="default")
-def test_all_documented_siblings_come_along(
-    fresh: Callable[..., Sandbox], new_world: Callable[..., World]
-) -> None:
+def test_all_documented_siblings_come_along(sandbox: Sandbox) -> None:
     """Every documented variable of the list has the same value inside, and none is in an argv on the host."""
-    values = {name: f"{canary()} 'quoted' $dollar\nline" for name in NAMES}
+    values = {name: sandbox.environ[name] for name in SIBLINGS}
 
-    sandbox = fresh(world=new_world(), environ=values)
-    seen = sandbox.inside.python(ENVIRON, names=NAMES)
+    seen = sandbox.inside.python(ENVIRON, names=SIBLINGS)
     lines = b"\0".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in sandbox.pids())
 
     assert seen == values
     assert lines
-    assert [name for name, value in values.items() if value[:38].encode() in lines] == []
+    assert [name for name, value in values.items() if value.split()[0].encode() in lines] == []
 
 
 @covers("api-key", "absent", variant="off")
-def test_no_file_inside_names_the_key(inside: Inside, host: World) -> None:
+def test_no_file_inside_names_the_key(sandbox: Sandbox, inside: Inside, host: World) -> None:
     """With --without api-key no process's environment and no file inside has the key."""
     key = host.environ["ANTHROPIC_API_KEY"]
+    exported = as_seen.read(sandbox.pid, "environ").decode()
 
     control = search.on_host(host, [key], [])
     found = search.inside(inside, [key])
 
     with on_the_host():
         assert list(control) == [key], "the same search has to find it in the host's environment"
+        assert [name for name in NAMES if f"{name}=" not in exported] == [], "the launcher has them all"
     assert found == {}
     assert inside.python(ENVIRON, names=NAMES) == dict.fromkeys(NAMES)
 

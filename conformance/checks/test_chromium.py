@@ -24,6 +24,8 @@ CLIENT = (
     *("dbus-send", "--session", "--print-reply", "--dest=org.freedesktop.DBus"),
     *("/org/freedesktop/DBus", "org.freedesktop.DBus.GetId"),
 )
+# What takes an emulated processor seconds, and has nothing to do with a page.
+FEWER = "--no-first-run --disable-background-networking --disable-component-update"
 COLOUR = (18, 171, 52)
 SECCOMP_MODE_FILTER = 2  # proc_pid_status(5)
 WINDOW_S = 240.0  # on one emulated processor that others want, too; some 40 s alone
@@ -32,7 +34,7 @@ PAGE = f"<body><script>document.body.style.background = 'rgb{COLOUR}'</script>"
 # By the pipe at descriptors 3 and 4 (--remote-debugging-pipe), which is no port that others could reach. Says
 # what chrome://policy shows, and what the environments of the browser's processes hold.
 ASK = r"""
-import atexit, os, select, subprocess, time
+import atexit, json, os, select, subprocess, sys, time
 
 to_read, to_write = os.pipe()
 from_read, from_write = os.pipe()
@@ -63,7 +65,7 @@ def call(method, session=None, **params):
                 return came["result"]
         if not select.select([from_read], [], [], max(0, end - time.monotonic()))[0]:
             raise SystemExit(f"no answer to {method}")
-        rest += os.read(from_read, 1 << 16) or exit("the browser ended")
+        rest += os.read(from_read, 1 << 16) or sys.exit("the browser ended")
 
 def page(url, expression, until):
     target = call("Target.createTarget", url=url)["targetId"]
@@ -91,7 +93,7 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
     except OSError:
         pass
 found["environments"] = environments
-print(json.dumps(found))
+print(ascii(found))
 """
 
 
@@ -249,7 +251,7 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
     if words and words[0].endswith("/chromium"):
         kind = next((word[7:] for word in words if word.startswith("--type=")), "browser")
         found.append([kind, int(fields["Seccomp"]), len(fields["NSpid"].split())])
-print(json.dumps(found))
+print(ascii(found))
 """
 
 
@@ -274,7 +276,7 @@ def test_its_window_is_on_the_machines_screen(sandbox: Machine) -> None:
     host.write(host.path / "extension/colour.js", f"document.body.style.background = 'rgb{theirs}'")
     assert sandbox.picture().share(shade) == 0
 
-    start = "chromium --load-extension=/project/extension file:///project/page.html"
+    start = f"chromium {FEWER} --load-extension=/project/extension file:///project/page.html"
     pid = inside.output(f"{start} >/tmp/said 2>&1 & echo $!")
     # A dialog says first that the policy forbids the extension.
     seen = screen.filled(sandbox, pid, shade, theirs, least=0.5, patience_s=WINDOW_S, press="ret")

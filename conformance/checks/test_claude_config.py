@@ -25,12 +25,12 @@ Launch = Callable[..., subprocess.CompletedProcess[bytes]]
 
 # As Claude Code keeps a login: a new file beside it, then renamed over it.
 LOG_IN = """
-import os
+import json, os
 path = os.path.expanduser("~/.claude/.credentials.json")
 with open(os.open(path + ".new", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
     json.dump({"claudeAiOauth": {"accessToken": given["token"]}}, file)
 os.rename(path + ".new", path)
-print(json.dumps(None))
+print(ascii(None))
 """
 
 

@@ -18,7 +18,7 @@ from fixtures.listeners import canary
 
 # In place, and as Claude Code writes: a new file renamed over what the link leads to.
 WRITE = """
-import os
+import json, os
 path = os.path.expanduser("~/.claude.json")
 before = {}
 if os.path.exists(path):
@@ -29,7 +29,7 @@ with open(path + ".new" if given["by"] == "rename" else path, "w") as file:
     json.dump({**before, given["key"]: given["value"]}, file)
 if given["by"] == "rename":
     os.rename(path + ".new", path)
-print(json.dumps(before))
+print(ascii(before))
 """
 # What tries to reach the host's own file, whichever way it is called there.
 OVERWRITE = """
@@ -44,7 +44,7 @@ for path in given["paths"]:
             done.append(path)
         except OSError:
             pass
-print(json.dumps(done))
+print(ascii(done))
 """
 
 

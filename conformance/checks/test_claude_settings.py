@@ -75,21 +75,15 @@ def test_no_way_of_writing_reaches_the_settings(inside: Inside, host: World) -> 
 
 
 @covers("claude-settings", "read-only", variant="default")
-def test_what_only_some_hosts_have_is_protected_there(
-    fresh: Callable[..., Sandbox], new_world: Callable[..., World]
-) -> None:
+def test_what_only_some_hosts_have_is_protected_there(inside: Inside, host: World) -> None:
     """Names that are not made empty (scripts, timed prompts) are read-only where they exist."""
-    world = new_world()
-    here = world.home / ".claude"
-    for each in NOT_MADE:
-        world.write(
-            here / each.name if each.kind == "file" else here / each.name / "bin/claude", "#!/bin/sh\n"
-        )
-
-    sandbox = fresh(world=world)
+    here = [host.home / ".claude" / each.name for each in NOT_MADE]
     paths = [f"{INSIDE}/{each.name}" for each in NOT_MADE]
-    found = readonly.attack(sandbox.inside, [here / each.name for each in NOT_MADE], paths, out=[INSIDE])
 
+    found = readonly.attack(inside, here, paths, out=[INSIDE])
+
+    with on_the_host():
+        assert [path for path in here if not path.exists()] == []
     assert found.reached == []
 
 

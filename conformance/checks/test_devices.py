@@ -38,7 +38,7 @@ for top, directories, files in os.walk("/dev"):
         if stat.S_ISBLK(status.st_mode) or stat.S_ISCHR(status.st_mode):
             kind = "block" if stat.S_ISBLK(status.st_mode) else "char"
             found.append([path, kind, os.major(status.st_rdev), os.minor(status.st_rdev)])
-print(json.dumps({"names": sorted(os.listdir("/dev")), "nodes": found}))
+print(ascii({"names": sorted(os.listdir("/dev")), "nodes": found}))
 """
 
 
@@ -88,7 +88,7 @@ for path in given["paths"]:
         found[path] = "open"
     except OSError as error:
         found[path] = errno.errorcode[error.errno]
-print(json.dumps(found))
+print(ascii(found))
 """
 FORBIDDEN = (
     "kmsg", "mem", "port", "kvm", "fuse", "vsock", "vhost-net", "vhost-vsock", "loop-control", "loop0",
@@ -100,7 +100,7 @@ FORBIDDEN = (
 @covers("devices", "own")
 def test_devices_of_the_host_are_not_there(inside: Inside, host: World, cell: Cell) -> None:
     """No disk, memory, kernel log, input or virtualisation device of the host has a name inside."""
-    exists = "import os\nprint(json.dumps([p for p in given['paths'] if os.path.lexists(p)]))"
+    exists = "import os\nprint(ascii([p for p in given['paths'] if os.path.lexists(p)]))"
     nodes = [path for path, *_ in host.python(NODES)["nodes"] if not path.startswith("/dev/pts/")]
     named = [f"/dev/{name}" for name in FORBIDDEN]
     paths = {*named, *nodes} - {f"/dev/{name}" for name in (*MINIMAL, "ptmx", "console")}
@@ -125,7 +125,7 @@ def failing(path):
         return ""
     except OSError as error:
         return errno.errorcode[error.errno]
-print(json.dumps({
+print(ascii({
     "null": [os.write(os.open("/dev/null", os.O_WRONLY), b"abc"), len(os.read(os.open("/dev/null", 0), 9))],
     "zero": os.read(os.open("/dev/zero", 0), 4).hex(),
     "full": failing("/dev/full"),
@@ -163,7 +163,7 @@ for top in given["tops"]:
             found[f"{top} {kind}"] = errno.errorcode[error.errno]
         if os.path.lexists(f"{top}/made"):
             os.unlink(f"{top}/made")
-print(json.dumps(found))
+print(ascii(found))
 """
     tops = ["/project", "/tmp", "/dev/shm", "/home/sandbox"]
     nodes = [f"{planted}/random", f"{planted}/null"]
@@ -198,7 +198,7 @@ import tty
 master, slave = os.openpty()
 tty.setraw(slave)
 os.write(master, given["canary"].encode())
-print(json.dumps(os.ttyname(slave)))
+print(ascii(os.ttyname(slave)))
 """
 READ = """
 import os
@@ -209,7 +209,7 @@ for name in filter(str.isdigit, os.listdir("/dev/pts")):
         found.append(os.read(file, 100).decode(errors="replace") if name == given["number"] else "")
     except OSError as error:
         found.append(f"errno {error.errno}")
-print(json.dumps(found))
+print(ascii(found))
 """
 
 

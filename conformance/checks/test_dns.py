@@ -20,7 +20,7 @@ names = set()
 with open("/etc/hosts") as lines:
     for line in lines:
         names.update(line.partition("#")[0].split()[1:])
-print(json.dumps(sorted(names)))
+print(ascii(sorted(names)))
 """
 RESOLVE = r"""
 import socket
@@ -30,7 +30,7 @@ for name in given["names"]:
         found[name] = sorted({answer[4][0] for answer in socket.getaddrinfo(name, None)})
     except OSError as error:
         found[name] = type(error).__name__
-print(json.dumps(found))
+print(ascii(found))
 """
 FILES = ("resolv.conf", "hosts", "host.conf", "nsswitch.conf", "gai.conf")
 CONTENT = r"""
@@ -42,7 +42,7 @@ for name in given["names"]:
             found[name] = hashlib.sha256(file.read()).hexdigest()
     except OSError as error:
         found[name] = error.errno
-print(json.dumps(found))
+print(ascii(found))
 """
 
 

@@ -29,7 +29,7 @@ found = []
 for top, directories, files in os.walk("/etc"):
     links = [name for name in directories if os.path.islink(os.path.join(top, name))]
     found += [os.path.relpath(os.path.join(top, name), "/etc") for name in [*files, *links]]
-print(json.dumps(found))
+print(ascii(found))
 """
 
 
@@ -64,7 +64,7 @@ def test_nothing_else_of_etc_is_there(inside: Inside, host: World, cell: Cell) -
 @covers("etc", "filtered")
 def test_what_was_left_out_on_purpose_is_not_there(inside: Inside, host: World) -> None:
     """No shadow, sudoers, private key, profile or registry's password has a name inside."""
-    exists = "import os\nprint(json.dumps([n for n in given['names'] if os.path.lexists(f'/etc/{n}')]))"
+    exists = "import os\nprint(ascii([n for n in given['names'] if os.path.lexists(f'/etc/{n}')]))"
 
     control = host.python(exists, names=LEFT_OUT)
     found = inside.python(exists, names=LEFT_OUT)
@@ -87,7 +87,7 @@ for name in given["names"]:
                 found[name] = hashlib.sha256(file.read()).hexdigest()
         except OSError:
             pass
-print(json.dumps(found))
+print(ascii(found))
 """
 
 
@@ -112,7 +112,7 @@ def test_only_three_names_are_in_passwd_and_group(inside: Inside, host: World) -
     """passwd and group name root, sandbox and nobody alone; no user of the host is known by name."""
     real = [entry for entry in pwd.getpwall() if entry.pw_name not in ("root", "nobody")]
     names = [entry.pw_name for entry in real]
-    look = "print(json.dumps([[e[0] for e in pwd.getpwall()], [e[0] for e in grp.getgrall()]]))"
+    look = "print(ascii([[e[0] for e in pwd.getpwall()], [e[0] for e in grp.getgrall()]]))"
     by_name = """
 import pwd
 found = []
@@ -121,7 +121,7 @@ for name in given["names"]:
         found.append(pwd.getpwnam(name).pw_name)
     except KeyError:
         pass
-print(json.dumps(found))
+print(ascii(found))
 """
     if not names:
         raise HarnessError("this host has no user but root", "useradd somebody")
@@ -138,7 +138,7 @@ print(json.dumps(found))
 @covers("etc", "filtered")
 def test_the_user_is_sandbox(inside: Inside, host: World) -> None:
     """The uid's name is sandbox, with the sandbox's home; the user's own name and home are on no line."""
-    look = "import os, pwd\ne = pwd.getpwuid(os.getuid())\nprint(json.dumps([e.pw_name, e.pw_dir, e.pw_uid]))"
+    look = "import os, pwd\ne = pwd.getpwuid(os.getuid())\nprint(ascii([e.pw_name, e.pw_dir, e.pw_uid]))"
 
     name, home, uid = inside.python(look)
     text = inside.output("cat /etc/passwd /etc/group")

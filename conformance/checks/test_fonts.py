@@ -24,7 +24,7 @@ import subprocess
 def ask(*words):
     return subprocess.run(words, capture_output=True, text=True).stdout
 form = "--format=%{file} %{family} %{style}"
-print(json.dumps({
+print(ascii({
     "match": [ask("fc-match", form, pattern) for pattern in given["patterns"]],
     "list": sorted(ask("fc-list", "--format=%{file}|%{family}|%{style}\\n").splitlines()),
 }))

@@ -69,7 +69,7 @@ for number, git in enumerate(given["git"]):
                 file.write(f"gitdir: {mine}\n")
 
         attempt(f"write {git}", point)
-print(json.dumps(tried))
+print(ascii(tried))
 """
 
 
@@ -158,15 +158,14 @@ def test_commits_still_work(inside: Inside, host: World) -> None:
 
 
 @covers("git-hooks", "read-only", variant="default")
-def test_the_name_is_the_users(fresh: Callable[..., Sandbox], new_world: Callable[..., World]) -> None:
-    """In a project without a name of its own, commits made inside have that of ~/.gitconfig."""
-    world = new_world("git-config")
-    world.project = git_project(world.home / "nameless", as_user=world.user, identity=False)
+def test_the_name_is_the_users(inside: Inside, host: World) -> None:
+    """In a repository without a name of its own, commits made inside have that of ~/.gitconfig."""
+    nameless = git_project(host.path / "nameless", as_user=host.user, identity=False)
 
-    done = fresh(world=world).inside.sh(f"cd '{world.path}' && git commit --allow-empty -q -m inside")
+    done = inside.sh(f"cd '{nameless.path}' && git commit --allow-empty -q -m inside")
 
     assert done.rc == 0, done.stderr
-    assert world.project.authors()[0] == "Ada Fixture <ada@fixture.test> inside"
+    assert nameless.authors()[0] == "Ada Fixture <ada@fixture.test> inside"
 
 
 @covers("git-hooks", "read-only", variant="default")

@@ -62,7 +62,7 @@ for top in tops:
             except OSError:
                 continue
             found.update(word for word in given["words"] if word[::-1] in text)
-print(json.dumps(sorted(found)))
+print(ascii(sorted(found)))
 """
 
 
@@ -103,7 +103,7 @@ for start in given["tops"]:
             seen += 1
             if b"canary" in text:
                 found.update(word for word in given["words"] if word[::-1].encode() in text)
-print(json.dumps({"seen": seen, "found": sorted(found)}))
+print(ascii({"seen": seen, "found": sorted(found)}))
 """
 
 
@@ -137,7 +137,7 @@ for path in given["paths"]:
         found[path] = sorted(os.listdir(path))
     except OSError as error:
         found[path] = error.errno
-print(json.dumps(found))
+print(ascii(found))
 """
 
 
@@ -224,7 +224,7 @@ with open("/proc/self/mountinfo") as file:
     for line in file:
         fields = line.split()
         found.append([fields[2], fields[3], fields[4]])
-print(json.dumps(found))
+print(ascii(found))
 """
 
 

@@ -79,7 +79,7 @@ with open("/proc/net/route") as lines:
 if os.path.exists("/etc/resolv.conf"):
     with open("/etc/resolv.conf") as lines:
         found += [line.split()[1] for line in lines if line.startswith("nameserver")]
-print(json.dumps(sorted({address for address in found if address != "0.0.0.0"})))
+print(ascii(sorted({address for address in found if address != "0.0.0.0"})))
 """
 
 

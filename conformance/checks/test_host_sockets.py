@@ -39,7 +39,8 @@ ASK = """
 import os, socket, stat
 def ask(path):
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(5)
+        # Whoever speaks does so at once; a screen of the machine's own is there, and waits.
+        client.settimeout(2)
         try:
             client.connect(path)
             client.sendall(b"GET /version HTTP/1.1\\r\\nHost: d\\r\\n\\r\\n")
@@ -48,7 +49,7 @@ def ask(path):
             return "connected, and silent"
         except OSError as error:
             return f"errno {error.errno}"
-print(json.dumps({path: ask(path) for path in given["paths"]}))
+print(ascii({path: ask(path) for path in given["paths"]}))
 """
 FIND = """
 import os, stat
@@ -63,7 +64,7 @@ for top, directories, files in os.walk("/"):
                 found.append(path)
         except OSError:
             pass
-print(json.dumps(found))
+print(ascii(found))
 """
 
 
@@ -187,13 +188,13 @@ with socket.socket(socket.AF_UNIX) as client:
     client.settimeout(5)
     try:
         client.connect("\\0" + given["name"])
-        print(json.dumps(client.recv(200).decode()))
+        print(ascii(client.recv(200).decode()))
     except OSError as error:
-        print(json.dumps(f"errno {error.errno}"))
+        print(ascii(f"errno {error.errno}"))
 """
 LISTED = """
 with open("/proc/net/unix") as file:
-    print(json.dumps(given["name"] in file.read()))
+    print(ascii(given["name"] in file.read()))
 """
 
 

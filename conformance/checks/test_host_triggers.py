@@ -16,7 +16,9 @@ from conformance.harness import as_seen
 from conformance.harness.cells import Cell
 from conformance.harness.covers import covers
 from conformance.harness.errors import on_the_host
+from conformance.harness.inside import Inside
 from conformance.harness.sandbox import Sandbox
+from conformance.harness.shared import TRIGGERS
 from conformance.harness.world import World
 from fixtures.project import git_project, with_submodule
 from launcher.spec.load import load
@@ -191,17 +193,16 @@ def test_a_pipe_is_reported_where_one_can_be_made(
 def test_a_submodules_pointer_is_reported(new_world: Callable[..., World], launch: Launch) -> None:
     """A submodule whose .git is another repository now, and one whose configuration changed, is said."""
     world = new_world()
-    library = git_project(world.home / "lib", as_user=world.user)
-    world.project = with_submodule(world.home / "super", library)
+    library = git_project(world.home / "library", as_user=world.user)
+    world.project = with_submodule(world.home / "super", library, "swapped", "configured")
 
-    swapped = run(launch, world, "cd /project/lib; rm .git; git init -q .; git config core.fsmonitor evil")
-    world.project = with_submodule(
-        world.home / "super2", git_project(world.home / "lib2", as_user=world.user)
-    )
-    configured = run(launch, world, "cd /project/lib; git config core.fsmonitor evil")
+    evil = "git config core.fsmonitor evil"
+    script = f"cd /project/configured; {evil}; cd ../swapped; rm .git; git init -q .; {evil}"
+    said = run(launch, world, script)
 
-    assert "lib/.git" in swapped
-    assert ".git/modules/lib/config" in configured
+    assert "swapped/.git" in said
+    assert ".git/modules/configured/config" in said
+    assert ".git/modules/swapped/config" not in said, "nobody has changed it"
 
 
 @covers("host-triggers", "watched", variant="default")
@@ -255,24 +256,15 @@ def test_old_copies_are_kept_outside(new_world: Callable[..., World], launch: La
     assert found.stdout == b""
 
 
-THERE = (".envrc", ".vscode/tasks.json", ".mcp.json", ".claude/settings.json", ".claude/hooks/hook.sh")
-
-
 @covers("host-triggers", "read-only")
-def test_protected_files_cannot_be_written(
-    fresh: Callable[..., Sandbox], new_world: Callable[..., World]
-) -> None:
+def test_protected_files_cannot_be_written(inside: Inside, host: World) -> None:
     """With --protect no way of writing reaches what is there of the list, by either path."""
-    world = new_world()
-    for name in THERE:
-        world.write(world.path / name, "of the host\n")
-    names = (*THERE, ".claude/hooks", ".git/config")
-    hosts = [world.path / name for name in names]
+    names = (*TRIGGERS, ".claude/hooks", ".git/config")
+    hosts = [host.path / name for name in names]
 
-    inside = fresh(world=world).inside
     read = inside.output("cat /project/.envrc")
-    blind = readonly.control(world)
-    paths = [f"{base}/{name}" for base in ("/project", world.path) for name in names]
+    blind = readonly.control(host)
+    paths = [f"{base}/{name}" for base in ("/project", host.path) for name in names]
     found = readonly.attack(inside, hosts, paths, out=["/project", "/project/.vscode", "/tmp"])
 
     assert read == "of the host"
@@ -300,23 +292,17 @@ def test_what_appears_is_taken_away(new_world: Callable[..., World], launch: Lau
 
 
 @covers("host-triggers", "read-only")
-def test_commits_work_under_protection(new_world: Callable[..., World], launch: Launch) -> None:
+def test_commits_work_under_protection(inside: Inside, host: World) -> None:
     """With --protect a commit made inside is in the host's repository."""
-    world = new_world()
+    done = inside.sh("cd /project; echo x > a; git add a; git commit -q -m protected")
 
-    run(launch, world, "cd /project; echo x > a; git add a; git commit -q -m protected")
-
-    assert world.project.authors()[0] == "Ada Fixture <ada@fixture.test> protected"
+    assert done.rc == 0, done.stderr
+    assert host.project.authors()[0] == "Ada Fixture <ada@fixture.test> protected"
 
 
 @covers("host-triggers", "read-only", means=True)
-def test_protected_files_are_read_only_mounts(
-    fresh: Callable[..., Sandbox], new_world: Callable[..., World], cell: Cell
-) -> None:
+def test_protected_files_are_read_only_mounts(inside: Inside, host: World, cell: Cell) -> None:
     """With --protect each file of the list that is there is a read-only mount, by either path."""
-    world = new_world()
-    world.write(world.path / ".envrc", "of the host\n")
+    paths = [f"{base}/{name}" for base in ("/project", host.path) for name in TRIGGERS]
 
-    inside = fresh(world=world).inside
-
-    assert mounted(inside, ["/project/.envrc", f"{world.path}/.envrc"], cell.means, above=True) == []
+    assert mounted(inside, paths, cell.means, above=True) == []

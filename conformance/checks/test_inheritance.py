@@ -14,7 +14,7 @@ from conformance.harness.boot import kind
 from conformance.harness.cells import Cell
 from conformance.harness.covers import covers
 from conformance.harness.errors import on_the_host
-from conformance.harness.inside import PYTHON
+from conformance.harness.inside import PYTHON, literal, probe
 from conformance.harness.machine import Machine
 from conformance.harness.sandbox import OPENED, Sandbox
 from conformance.harness.world import World
@@ -101,7 +101,7 @@ for pid in [*filter(str.isdigit, os.listdir("/proc")), "self"]:
                 pass
             if "secret" in names:
                 found.append([link, word])
-print(json.dumps(sorted({link for link, text in found if word in text})))
+print(ascii(sorted({link for link, text in found if word in text})))
 """
 
 
@@ -128,7 +128,7 @@ session = 2**32 - 3
 key = call(given["keyctl"], 10, session, ctypes.addressof(kind), ctypes.addressof(word), 0)
 if key > 0:
     call(given["keyctl"], 11, key, ctypes.addressof(payload), 200)
-print(json.dumps({"listed": listed, "read": payload.value.decode()}))
+print(ascii({"listed": listed, "read": payload.value.decode()}))
 """
 
 
@@ -195,18 +195,19 @@ def test_no_state_comes_along_without_a_terminal(
     """The same in a script: no terminal, a command, and its end."""
     world, word = new_world(), canary()
     by = caller(world, word)
+    how = {"halves": [word[:20], word[20:]]}
     shell = (*command, "--quiet", "--shell", str(world.path), "-c")
     bad = state(world.output((*by, "/bin/sh", "-c", STATE)))
 
     seconds = 30 * kind(cell.backend).pace
-    found = state(world.output((*by, *shell, MASKS), timeout_s=seconds))
-    program = f"{PYTHON[:-1]} - <<'EOF'\n{probe_text(DESCRIPTORS, halves=[word[:20], word[20:]])}\nEOF"
-    leaked = world.output((*by, *shell, program), timeout_s=seconds)
+    program = f"{PYTHON[:-1]} - <<'EOF'\n{probe(DESCRIPTORS, how).decode()}\nEOF"
+    *shown, leaked = world.output((*by, *shell, f"{MASKS}\n{program}"), timeout_s=seconds).splitlines()
+    found = state("\n".join(shown))
     expected = state(world.output((*shell, MASKS), timeout_s=seconds))
 
     with on_the_host():
         assert bad["limits"] >= set(map(str, LIMITS.values()))
-    assert json.loads(leaked) == []
+    assert literal(leaked) == []
     assert found["directory"] == str(world.path)
     assert {**found, "directory": ""} == {**expected, "directory": ""}
 
@@ -240,11 +241,7 @@ def test_who_breaks_out_into_qemu_finds_nothing_of_the_callers(
 
 def on_host(host: World, by: tuple[str, ...], source: str, **given: Any) -> Any:  # noqa: ANN401  (JSON)
     """The probe as the caller starts it, without a sandbox."""
-    return json.loads(host.output((*by, *PYTHON.split()[:2], "-c", probe_text(source, **given))))
-
-
-def probe_text(source: str, **given: Any) -> str:  # noqa: ANN401  (JSON)
-    return f"import json\ngiven = json.loads({json.dumps(given)!r})\n{source}"
+    return literal(host.output((*by, *PYTHON.split()[:2], "-c", probe(source, given).decode())))
 
 
 def mask(numbers: list[int]) -> int:

@@ -14,7 +14,7 @@ KERNEL = """
 import os
 with open("/proc/sys/kernel/random/boot_id") as file:
     boot_id = file.read().strip()
-print(json.dumps({"boot_id": boot_id, "uname": [os.uname().release, os.uname().version]}))
+print(ascii({"boot_id": boot_id, "uname": [os.uname().release, os.uname().version]}))
 """
 
 

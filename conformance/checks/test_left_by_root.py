@@ -59,7 +59,7 @@ def done(name):
         return "done"
     except OSError as error:
         return error.errno
-print(json.dumps({name: done(name) for name in deeds}))
+print(ascii({name: done(name) for name in deeds}))
 """
 IDMAPPED = {"ext2/ext3", "xfs", "btrfs", "f2fs", "tmpfs"}  # of stat(1), since Linux 6.3
 

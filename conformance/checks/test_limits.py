@@ -54,14 +54,14 @@ def generation(number):
         try:
             child = os.fork()
         except OSError as error:
-            os.write(tell, json.dumps({"started": number, "errno": error.errno}).encode())
+            os.write(tell, ascii({"started": number, "errno": error.errno}).encode())
             return
         if child:
             return
         number += 1
         os.setsid()
         os.close(ours) if number == 1 else None
-    os.write(tell, json.dumps({"started": number, "errno": 0}).encode())
+    os.write(tell, ascii({"started": number, "errno": 0}).encode())
 first = os.getpid()
 generation(0)
 if os.getpid() != first:
@@ -118,7 +118,7 @@ _, status = os.waitpid(child, 0)
 count = 0
 while data := os.read(reached, 4096):
     count += len(data)
-print(json.dumps({"mib": count * 16, "ended": os.waitstatus_to_exitcode(status)}))
+print(ascii({"mib": count * 16, "ended": os.waitstatus_to_exitcode(status)}))
 """
 )
 # The time that they get together, of one processor's, and on how many they are seen.
@@ -139,7 +139,7 @@ for _ in range(given["spinners"]):
     os.wait()
 now = os.times()
 share = (now.children_user + now.children_system) / (time.monotonic() - begun)
-print(json.dumps({"share": share, "processors": len(set(os.read(reached, 65536)))}))
+print(ascii({"share": share, "processors": len(set(os.read(reached, 65536)))}))
 """
 
 
@@ -245,9 +245,7 @@ def test_processors_are_bounded(fresh: Fresh, host: World) -> None:
 def test_the_machine_has_what_was_asked_for(fresh: Fresh) -> None:
     """The machine has the memory and the processors that were asked for; its kernel counts the tasks."""
     sandbox = cast("Machine", fresh("--max-memory", "512M", "--cpus", "2", "--max-tasks", str(TASKS)))
-    look = (
-        "import os, resource\nprint(json.dumps([os.cpu_count(), resource.getrlimit(resource.RLIMIT_NPROC)]))"
-    )
+    look = "import os, resource\nprint(ascii([os.cpu_count(), resource.getrlimit(resource.RLIMIT_NPROC)]))"
 
     memory = sandbox.qmp("query-memory-size-summary")
     processors = sandbox.qmp("query-cpus-fast")

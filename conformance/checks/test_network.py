@@ -24,7 +24,7 @@ with open("/project/.port-new", "w") as file:
     file.write(str(server.getsockname()[1]))
 os.rename("/project/.port-new", "/project/.port")
 connection, _ = server.accept()
-print(json.dumps(connection.recv(100).decode()))
+print(ascii(connection.recv(100).decode()))
 """
 # None of them is a server's answer, and none a timeout: the kernel itself says that there is no way.
 NO_WAY = {"ENETUNREACH", "EHOSTUNREACH", "ECONNREFUSED", "EADDRNOTAVAIL", "EPERM", "EACCES", "EAFNOSUPPORT"}
@@ -75,7 +75,7 @@ client.send(b"from the host")
 
     def visit() -> None:
         try:
-            host.python(visitor + "print(json.dumps(None))", port=str(port))
+            host.python(visitor + "print(ascii(None))", port=str(port))
         except Exception as error:  # noqa: BLE001  (said below)
             failed.append(error)
 
@@ -132,7 +132,7 @@ if child == 0:
     server.settimeout(60)
     while True:
         server.accept()[0].sendall(given["word"].encode())
-print(json.dumps([server.getsockname()[1], child]))
+print(ascii([server.getsockname()[1], child]))
 """
     word = canary()
     here = ["127.0.0.1", *host.output(("hostname", "-I")).split()]
@@ -179,29 +179,13 @@ def classes(sandbox: Machine) -> list[int]:
 
 
 @covers("network", "absent")
-def test_without_network_there_is_lo_and_no_route(
-    fresh: Callable[..., Sandbox], new_world: Callable[..., World]
-) -> None:
-    """There is no interface but lo, and no route that leaves it."""
-    world = new_world()
-    with lan(world.services.scratch("lan"), as_user=world.user) as there:
-        control = network.on_lan(there, world, network.INTERFACES)
-
-        found = fresh(world=world, within=there.prefix).inside.python(network.INTERFACES)
-
-    with on_the_host():
-        assert control["names"] == control["proc"] == ["host0", "lo"]
-        assert ["host0", True] in control["routes"]
-    assert found["names"] == found["proc"] == ["lo"]
-    assert [route for route in found["routes"] if route not in (["lo", False], [None, False])] == []
-
-
-@covers("network", "absent")
 def test_without_network_nothing_is_reached(
     fresh: Callable[..., Sandbox], new_world: Callable[..., World]
 ) -> None:
-    """TCP, UDP, ICMP and raw sockets to neighbours, beyond, and to the host's own addresses fail at once, and
-    so does a name that the host's name server knows, which is not asked.
+    """TCP, UDP, ICMP and raw sockets to neighbours, beyond, and to the host's own addresses fail at once.
+
+    So does a name that the host's name server knows, which is not asked. There is no interface but lo, and no
+    route that leaves it.
     """
     world = new_world()
     with lan(world.services.scratch("lan"), as_user=world.user) as there:
@@ -216,17 +200,24 @@ def test_without_network_nothing_is_reached(
             *([kind, to, there.port] for kind in ("tcp", "udp", "icmp") for to in beyond),
         ]
         names = [["name", there.name, 0], ["name", "nowhere.fixture.test", 0]]
+        ways = network.on_lan(there, world, network.INTERFACES)
         control = network.on_lan(there, world, network.REACH, tries=[*known, *names, *pings * there.pings])
         before = there.heard()
 
-        found = fresh(world=world, within=there.prefix).inside.python(network.REACH, tries=[*names, *tries])
+        inside = fresh(world=world, within=there.prefix).inside
+        left = inside.python(network.INTERFACES)
+        found = inside.python(network.REACH, tries=[*names, *tries])
         heard = there.heard()[len(before) :]
 
     answers = [f"answer {there.canary}"] * len(known) + [f"answer {there.answer}", "EAI_NONAME"]
     with on_the_host():
+        assert ways["names"] == ways["proc"] == ["host0", "lo"]
+        assert ["host0", True] in ways["routes"]
         assert network.answers(control) == answers + ["answer fixture!"] * len(pings) * there.pings, (
             "the same probe has to reach them outside"
         )
+    assert left["names"] == left["proc"] == ["lo"]
+    assert [route for route in left["routes"] if route not in (["lo", False], [None, False])] == []
     assert set(network.answers(found[: len(names)])) <= {"EAI_AGAIN", "EAI_NONAME"}
     assert [one for one in zip(tries, found[len(names) :], strict=True) if one[1][0] not in NO_WAY] == []
     assert network.slow(found) == []
@@ -258,7 +249,7 @@ for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
         connection, _ = server.accept()
         connection.send(b"here")
         found.append(client.recv(10).decode())
-print(json.dumps(found))
+print(ascii(found))
 """
     assert inside.python(program) == ["here", "here"]
 

@@ -32,7 +32,7 @@ try:
         found = client.recv(8).hex()
 except OSError as error:
     found = f"errno {error.errno}"
-print(json.dumps([found, os.environ.get("NIX_REMOTE")]))
+print(ascii([found, os.environ.get("NIX_REMOTE")]))
 """
 MAGIC = "6f69786400000000"  # WORKER_MAGIC_2, little-endian
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import errno
-import json
 import os
 import struct
 import sys
@@ -18,7 +17,7 @@ from conformance.checks.probes.calls import PRELUDE, numbers
 from conformance.harness.cells import Cell
 from conformance.harness.covers import covers
 from conformance.harness.errors import HarnessError, on_the_host
-from conformance.harness.inside import Inside, probe
+from conformance.harness.inside import Inside, literal, probe
 from conformance.harness.sandbox import Sandbox, spawn, stop
 from conformance.harness.world import World
 from fixtures.errors import FixtureError
@@ -36,7 +35,7 @@ for pid in [*filter(str.isdigit, os.listdir("/proc")), "self"]:
     except OSError:
         continue
     found[pid] = {name: lines[name].strip() for name in wanted}
-print(json.dumps(found))
+print(ascii(found))
 """
 
 
@@ -94,7 +93,7 @@ deeds = {
     "unshare": lambda: libcall("unshare", 0x20000),
     "setdomainname": lambda: libcall("setdomainname", b"other", 5),
 }
-print(json.dumps({name: in_own_process(work) for name, work in deeds.items()}))
+print(ascii({name: in_own_process(work) for name, work in deeds.items()}))
 libc.umount2(directory.encode(), 2)
 os.rmdir(directory)
 """
@@ -109,7 +108,7 @@ def test_nothing_that_takes_a_capability_can_be_done(inside: Inside, host: World
     outside = host.run((*unshared, "/usr/bin/python3", "-I", "-"), stdin=program)
     if outside.returncode != 0:
         raise HarnessError(f"no control by a user namespace: {outside.stderr[-500:]}")
-    control = json.loads(outside.stdout)
+    control = literal(outside.stdout)
 
     found = inside.python(PRELUDE + DEEDS, root=0)
 
@@ -138,7 +137,7 @@ for name, (family, protocol) in kinds.items():
         found[name] = 0
     except OSError as error:
         found[name] = -error.errno
-print(json.dumps(found))
+print(ascii(found))
 """
 
 
@@ -169,7 +168,7 @@ with subprocess.Popen(given["argv"], stdin=subprocess.PIPE, stdout=subprocess.PI
         child.kill()  # or it waits for two seconds, as it does after a wrong word
     except PermissionError:
         pass
-print(json.dumps({"said": said, "uids": [int(uid) for uid in uids]}))
+print(ascii({"said": said, "uids": [int(uid) for uid in uids]}))
 """
 
 
@@ -254,7 +253,7 @@ for path in ["/dev/tty", "/proc/self/fd/0", "/proc/self/fd/1", "/proc/self/fd/2"
             results.add(call(given["ioctl"], file, 0x5412 | high, ctypes.addressof(argument)))
         found.append([path, sorted(results)])
 with open(given["answer"], "w") as answer:
-    json.dump(found, answer)
+    answer.write(ascii(found))
 """
 # What is in the caller's terminal when the sandbox has ended, as a shell there would read it.
 CALLER = r"""
@@ -277,7 +276,7 @@ def test_nothing_is_typed_into_the_callers_terminal(sandbox: Sandbox, host: Worl
         how = {"text": "typed\n", "answer": str(answer), "ioctl": number}
         program = host.write(host.path / "type.py", probe(PRELUDE + TYPE, how).decode())
         left = left_behind(host, (*argv, f"exec /usr/bin/python3 -I '{program}'"))
-        return left, json.loads(answer.read_text())
+        return left, literal(answer.read_text())
 
     typed, errors = run(directory / "control", ("/bin/bash", "-c"))
     shell = (*sandbox.command, "--quiet", *sandbox.flags, "--shell", str(host.path), "-c")

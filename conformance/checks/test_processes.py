@@ -41,11 +41,11 @@ for attack, pid in pids.items():
     path = f"{given['directory']}/{attack}"
     while not os.path.exists(path):
         time.sleep(0.001)
-    held[attack] = [pid, *json.loads(open(path).read())]
-print(json.dumps(held), flush=True)
+    held[attack] = [pid, *map(int, open(path).read().split())]
+print(ascii(held), flush=True)
 """
 VICTIM = """
-import ctypes, json, os, signal, sys, tempfile
+import ctypes, os, signal, sys, tempfile
 secret, attack = sys.argv[1:]
 memory = ctypes.create_string_buffer(secret.encode())
 file = tempfile.TemporaryFile()
@@ -54,7 +54,7 @@ file.flush()
 directory = DIRECTORY
 os.chdir(directory)
 with open(f".{attack}", "w") as ready:
-    json.dump([ctypes.addressof(memory), file.fileno()], ready)
+    ready.write(f"{ctypes.addressof(memory)} {file.fileno()}")
 os.rename(f".{attack}", attack)
 while True:
     signal.pause()
@@ -123,7 +123,7 @@ for name, (pid, address, fd) in given["victims"].items():
         found[name] = "another of this number" if mine else attack(name, pid, address, fd)
     except OSError as error:
         found[name] = f"errno {error.errno}"
-print(json.dumps(found))
+print(ascii(found))
 """
 
 
@@ -198,7 +198,7 @@ for pid in range(1, given["most"]):
     except OSError:
         pass
 now = {int(name) for name in os.listdir("/proc") if name.isdigit()}
-print(json.dumps({"seen": given["canary"] in "".join(text), "hidden": sorted(answering - listed - now),
+print(ascii({"seen": given["canary"] in "".join(text), "hidden": sorted(answering - listed - now),
                   "answers": given["pid"] in answering}))
 """
 
@@ -238,7 +238,7 @@ assert libc.semctl(ipc["sem"], 0, 16, 4711) == 0
 queue = libc.mq_open(given["queue"].encode(), os.O_RDWR | os.O_CREAT, 0o600, None)
 assert queue >= 0, ctypes.get_errno()
 assert libc.mq_send(queue, text, len(text), 0) == 0
-print(json.dumps(ipc))
+print(ascii(ipc))
 """
 NO_IPC = """
 for name, rmid in (("shm", lambda n: libc.shmctl(n, 0, None)), ("msg", lambda n: libc.msgctl(n, 0, None)),
@@ -278,7 +278,7 @@ found = {
 for name in ("shm", "msg", "sem"):
     with open(f"/proc/sysvipc/{name}") as file:
         found[f"{name} listed"] = str(any(line.split()[0] == str(key) for line in file))
-print(json.dumps(found))
+print(ascii(found))
 """
 
 
@@ -311,7 +311,7 @@ def test_ipc_of_the_sandbox_is_not_the_hosts(inside: Inside, host: World) -> Non
     key = int(canary()[-7:], 16)
     make = "import ctypes; print(ctypes.CDLL(None).shmget(given['key'], 4096, 0o3600))"
     remove = "import ctypes; print(ctypes.CDLL(None).shmctl(given['number'], 0, None))"
-    where = "print(json.dumps(any(l.split()[0] == str(given['key']) for l in open('/proc/sysvipc/shm'))))"
+    where = "print(ascii(any(l.split()[0] == str(given['key']) for l in open('/proc/sysvipc/shm'))))"
 
     number = inside.python(make, key=key)
     there, here = inside.python(where, key=key), host.python(where, key=key)
@@ -326,7 +326,7 @@ def test_ipc_of_the_sandbox_is_not_the_hosts(inside: Inside, host: World) -> Non
 NAME = """
 import os
 with open("/proc/sys/kernel/hostname") as file:
-    print(json.dumps([os.uname().nodename, file.read().strip()]))
+    print(ascii([os.uname().nodename, file.read().strip()]))
 """
 
 
@@ -345,7 +345,7 @@ def test_the_host_name_is_another(inside: Inside, host: World) -> None:
 
 NAMESPACES = """
 import os
-print(json.dumps({name: os.readlink(f"/proc/self/ns/{name}") for name in os.listdir("/proc/self/ns")}))
+print(ascii({name: os.readlink(f"/proc/self/ns/{name}") for name in os.listdir("/proc/self/ns")}))
 """
 
 
@@ -359,5 +359,5 @@ def test_the_namespaces_are_not_the_hosts(inside: Inside, host: World, cell: Cel
         assert [name for name in names if found[name] == outside[name]] == []
     else:
         assert "separate kernel" in cell.means
-        boot_id = "print(json.dumps(open('/proc/sys/kernel/random/boot_id').read()))"
+        boot_id = "print(ascii(open('/proc/sys/kernel/random/boot_id').read()))"
         assert inside.python(boot_id) != host.python(boot_id)

@@ -256,11 +256,11 @@ with open(f"{here}/new", "w") as file:
     file.write("x")
 heard = select.select([watch], [], [], given["wait_s"])[0] and os.read(watch, 4096)
 found["inotify"] = bool(heard) and b"new" in heard
-print(json.dumps(found))
+print(ascii(found))
 """
 ROWS = """
 import sqlite3
-print(json.dumps(sqlite3.connect(given["path"]).execute("select * from numbers").fetchall()))
+print(ascii(sqlite3.connect(given["path"]).execute("select * from numbers").fetchall()))
 """
 
 

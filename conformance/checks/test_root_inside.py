@@ -65,7 +65,7 @@ def in_child(work):
         os._exit(0 if result == "done" else -result)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return "done" if code == 0 else -code
-print(json.dumps({name: in_child(work) for name, work in deeds.items()}))
+print(ascii({name: in_child(work) for name, work in deeds.items()}))
 """
 
 
@@ -111,7 +111,7 @@ attempts = {
     "acct": lambda: call(calls["acct"], 1),
     "syslog": lambda: call(calls["syslog"], 10, 0, 0),
 }
-print(json.dumps({name: work() for name, work in attempts.items() if name in calls}))
+print(ascii({name: work() for name, work in attempts.items() if name in calls}))
 """
 
 
@@ -149,7 +149,7 @@ for top in ("/proc/sys", "/proc/irq", "/proc/bus", "/proc/acpi", "/proc/fs", "/s
                 break
         if len(found) > 20:
             break
-print(json.dumps(found))
+print(ascii(found))
 """
 
 
@@ -196,7 +196,7 @@ for start in starts:
                 found.append([start, file.read()])
         except OSError:
             pass
-print(json.dumps([looked, found]))
+print(ascii([looked, found]))
 """
 
 

@@ -34,7 +34,7 @@ try:
         answer = agent.recv(4096).hex()
 except OSError as error:
     answer = f"errno {error.errno}"
-print(json.dumps({"path": path, "answer": answer}))
+print(ascii({"path": path, "answer": answer}))
 """
 
 

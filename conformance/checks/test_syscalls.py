@@ -43,7 +43,7 @@ def test_each_listed_call_is_refused(inside: Inside, host: World) -> None:
 
 KEYRING = """
 # KEYCTL_GET_KEYRING_ID of the user's own keyring, and a key in the process's own.
-print(json.dumps([call(given["keyctl"], 0, 2**32 - 4, 0), call(given["keyctl"], 6, 2**32 - 3)]))
+print(ascii([call(given["keyctl"], 0, 2**32 - 4, 0), call(given["keyctl"], 6, 2**32 - 3)]))
 """
 
 
@@ -95,7 +95,7 @@ found = {
     name: [in_child(lambda: attack(request, high)) for high in (0, 1 << 32, 0xFFFFFFFF << 32)]
     for name, request in given["ioctls"].items()
 }
-print(json.dumps(found))
+print(ascii(found))
 """
 
 
@@ -140,7 +140,7 @@ def program():
         os.execve(file, ["small"], {})
     except OSError as error:
         os._exit(100 + error.errno)
-print(json.dumps({
+print(ascii({
     "getpid": in_child(lambda: int(gate(20) == os.getpid())),
     "keyctl": in_child(key),
     "program": in_child(program),
@@ -192,7 +192,7 @@ def test_no_call_gets_in_by_x32s_numbers(inside: Inside, host: World) -> None:
 UTSNAME = """
 buffer = ctypes.create_string_buffer(6 * 65)
 call(given["uname"], ctypes.addressof(buffer))
-print(json.dumps([buffer.raw[at * 65:(at + 1) * 65].split(b"\\0")[0].decode() for at in (2, 3)]))
+print(ascii([buffer.raw[at * 65:(at + 1) * 65].split(b"\\0")[0].decode() for at in (2, 3)]))
 """
 
 
@@ -294,7 +294,7 @@ work("personality", lambda: libc.personality(0xFFFFFFFF) >= 0)
 work("git", lambda: status("git", "init", "-q", "--bare", "."))
 import shutil
 shutil.rmtree(os.getcwd())
-print(json.dumps(done))
+print(ascii(done))
 """
 
 
@@ -319,7 +319,7 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
             found[pid] = [line.split()[1] for line in file if line.startswith("Seccomp:")]
     except OSError:
         pass
-print(json.dumps([found, found[str(os.getpid())]]))
+print(ascii([found, found[str(os.getpid())]]))
 """
 
 

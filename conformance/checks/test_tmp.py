@@ -21,7 +21,7 @@ MAKE = """
 for place in given["places"]:
     with open(f"{place}/{given['canary']}", "w") as file:
         file.write(given["canary"])
-print("true")
+print(True)
 """
 REMOVE = """
 for place in given["places"]:
@@ -48,7 +48,7 @@ for place in given["places"]:
                 pass
             if word in name:
                 found.add(place)
-print(json.dumps(sorted(found)))
+print(ascii(sorted(found)))
 """
 
 
@@ -77,7 +77,7 @@ from multiprocessing.shared_memory import SharedMemory
 made = SharedMemory(given["name"], create=True, size=9)
 made.unlink()
 made.close()
-print("true")
+print(True)
 """
 
     written = [inside.write(f"{place}/{word}", word) for place in PLACES]

@@ -31,7 +31,7 @@ if given["special"]:
     os.mkfifo(f"{top}/fifo")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"{top}/socket")
-print(json.dumps(None))
+print(ascii(None))
 """
 LOOK = """
 import os
@@ -39,7 +39,7 @@ found = {}
 for name in os.listdir(given["top"]):
     s = os.lstat(f'{given["top"]}/{name}')
     found[name] = [s.st_uid, s.st_gid, s.st_mode, s.st_mtime_ns]
-print(json.dumps(found))
+print(ascii(found))
 """
 # Whoever could become another user, or give a file to one, could make files of theirs outside.
 GIVE_AWAY = """
@@ -56,7 +56,7 @@ answer = {str(other): [attempt(os.chown, path, other, -1), attempt(os.chown, pat
     attempt(os.setresuid, other, other, other), attempt(os.setresgid, other, other, other)]
     for other in given["others"]}
 answer["status"] = [line for line in open("/proc/self/status") if line.startswith(("Uid", "Gid"))]
-print(json.dumps(answer))
+print(ascii(answer))
 """
 MODES = {
     "plain": 0o644,

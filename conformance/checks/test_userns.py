@@ -48,7 +48,7 @@ def setns():
     os.close(hold)
     os.waitpid(pid, 0)
     return result
-print(json.dumps({
+print(ascii({
     "unshare": in_child(lambda: call(given["unshare"], NEWUSER)),
     "unshare with mounts": in_child(lambda: call(given["unshare"], NEWUSER | NEWNS | NEWPID | NEWNET)),
     "unshare with high bits": in_child(lambda: call(given["unshare"], NEWUSER | 1 << 40)),
@@ -106,14 +106,14 @@ def made(*enter):
     return [done.returncode, done.stderr]
 pids = [pid for pid in os.listdir("/proc") if pid.isdigit() and namespace(pid) == given["namespace"]]
 enter = ["nsenter", f"--user=/proc/{pids[0]}/ns/user", "--preserve-credentials"] if pids else ["false"]
-print(json.dumps({"pids": len(pids), "here": made(), "there": made(*enter)}))
+print(ascii({"pids": len(pids), "here": made(), "there": made(*enter)}))
 """
 
 
 @covers("userns", "absent", means=True)
 def test_the_limit_of_user_namespaces_is_used_up(inside: Inside, host: World, cell: Cell) -> None:
     """Past the filter, which is on pid 1 too, the kernel refuses a nested namespace by its own limit."""
-    seccomp = "print(json.dumps([l.split()[1] for l in open('/proc/1/status') if l.startswith('Seccomp:')]))"
+    seccomp = "print(ascii([l.split()[1] for l in open('/proc/1/status') if l.startswith('Seccomp:')]))"
     parts = {part for part in ("seccomp filter", "limit of user namespaces") if part in cell.means}
 
     filtered = inside.python(seccomp)

@@ -47,7 +47,7 @@ def test_the_rest_of_the_runtime_directory_stays_outside(inside: Inside, host: W
     host.write(hosts / name, "")
     host.write(host.runtime / beside, "")
     walk = "[n for top in given['at'] for _, _, names in os.walk(top) for n in names]"
-    look = f"import os; print(json.dumps({walk}))"
+    look = f"import os; print(ascii({walk}))"
 
     control = host.python(look, at=[str(hosts), str(host.runtime)])
     found = inside.python(look, at=["/run", "/tmp", "/var"])

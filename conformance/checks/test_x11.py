@@ -28,9 +28,9 @@ try:
     with socket.socket(socket.AF_UNIX) as peer:
         peer.settimeout(10)
         peer.connect(given["path"])
-        print(json.dumps(peer.recv(100).decode()))
+        print(ascii(peer.recv(100).decode()))
 except OSError as error:
-    print(json.dumps(f"errno {error.errno}"))
+    print(ascii(f"errno {error.errno}"))
 """
 # Appends junk, or takes what is past the given size away again; prints the path, the content as it was, and
 # what came of it.
@@ -46,7 +46,7 @@ try:
         file.write(given["junk"].encode())
 except OSError as error:
     done = f"errno {error.errno}"
-print(json.dumps([path, before.hex(), done]))
+print(ascii([path, before.hex(), done]))
 """
 WHOLE = 1 << 30
 

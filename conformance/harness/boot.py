@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from conformance.harness.mounts import Mounts
 from conformance.harness.reaper import Reaper
 from conformance.harness.sandbox import Sandbox, descendants, held, identity, kill
 from conformance.harness.services import Services
+from conformance.harness.shared import exported, furnish
 from conformance.harness.world import World
 from fixtures import users
 from fixtures.users import User
@@ -73,7 +74,7 @@ class Boots:
         self.mounts = Mounts()
         self.services = Services(short, homes, self.user)
 
-    def get(self, backend: str, variant: Variant, rows: Iterable[str]) -> Sandbox:
+    def get(self, backend: str, variant: Variant, rows: Collection[str]) -> Sandbox:
         """The sandbox of this backend and variant, on a host that has what `rows` forward.
 
         Raises NeverStarted, again for each check once it has failed; where a start is dear, twice.
@@ -93,6 +94,11 @@ class Boots:
                 failed.append(error)
                 raise
         return sandbox
+
+    def done(self, backend: str, variant: str) -> None:
+        """End what the checks of this backend and variant have shared, if anything."""
+        if (sandbox := self._running.pop((backend, variant), None)) is not None:
+            sandbox.close()
 
     def world(self, rows: Iterable[str] = (), *, bare: bool = False) -> World:
         """A new host's user, who has what `rows` forward."""
@@ -126,12 +132,14 @@ class Boots:
             # Services tidy up in what was hidden.
             stack.callback(self.mounts.show)
 
-    def _start(self, backend: str, variant: Variant, rows: Iterable[str]) -> Sandbox:
+    def _start(self, backend: str, variant: Variant, rows: Collection[str]) -> Sandbox:
         began = time.monotonic()
         world = self.world(rows, bare=variant.bare)
+        furnish(world, rows)
         transcript = self.services.directory / f"transcript-{backend}-{variant.name}"
         preparing = time.monotonic() - began
-        sandbox = self.sandbox(backend, world, flags=variant.flags, transcript=transcript)
+        how: dict[str, Any] = {"transcript": transcript, "environ": exported(variant)}
+        sandbox = self.sandbox(backend, world, flags=variant.flags, **how)
         self.on_start(
             Start(backend=backend, variant=variant.name, seconds=sandbox.seconds, preparing=preparing)
         )

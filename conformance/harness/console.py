@@ -1,15 +1,14 @@
 """Run commands over a terminal: what was typed, what came back, and nothing that only looks like it.
 
-A command goes in as base64, in lines that a terminal takes whole (a line of canonical input holds 4,095
-bytes, termios(3)). Its streams go to files inside, and come back as base64, each line after a random marker
-that no program inside can know and that the typed text holds in two halves, so that an echo is no answer.
-Where lines on a screen are redrawn (tmux), the files lie in a directory that both sides have.
+A command goes in as bash's printf writes it, in lines that a terminal takes whole (a line of canonical input
+holds 4,095 bytes, termios(3)). Its streams go to files inside, and come back quoted by the same printf, or as
+base64 where they are long or binary; each line after a random marker that no program inside can know and that
+the typed text holds in two halves, so that an echo is no answer. Where lines on a screen are redrawn (tmux),
+the files lie in a directory that both sides have.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 import re
 import secrets
@@ -23,12 +22,11 @@ from typing import Any, Protocol
 
 import pexpect
 
+from conformance.harness import wire
 from conformance.harness.deadline import Deadline
 from conformance.harness.errors import ConsoleDied, ConsoleError, ConsoleTimeout
 
 LINE = 3000  # bytes of a typed line, well below 4,095
-LIMIT = 8 << 20  # bytes of each stream that come back
-ANSWER = 900  # characters of base64 on a line of the answer
 SCREEN = 40  # lines that an error quotes
 TRANSCRIPT = 4 << 20  # bytes of transcript that are kept on disk
 RESEND_S = 1.0
@@ -39,20 +37,14 @@ _CONTROLS = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.|[\x00-\x08\x0b-\x1f\x7f]"
 )
 
-# _r: run what was typed, streams in files.  _f: the files, each line after the marker.  _l: one of them.
-# By as few programs as will do: a run of the suite has thousands of commands.
-_FUNCTIONS = """\
-_r() { base64 -d <<<"$_p" >"$_d/c"; : >"$_d/i"; [ -z "$_i" ] || base64 -d <<<"$_i" >"$_d/i"; _p= _i=
+# _r: run what was typed, streams in files.
+_RUN = """\
+_r() { printf -- "$_p" >"$_d/c"; printf -- "$_i" >"$_d/i"; _p= _i=
 /bin/sh "$_d/c" <"$_d/i" >"$_d/o" 2>"$_d/e"; _s=$?; _f "$@"; }
-_f() { _n=($(stat -c %s "$_d/o" "$_d/e")); printf '\\n%s%s S %s %s\\n' "$1" "$2" "$_s" "${_n[*]}"
-_l "$1$2 O" "$_d/o" "${_n[0]}"; _l "$1$2 E" "$_d/e" "${_n[1]}"; printf '\\n%s%s Z\\n' "$1" "$2"; }
-_l() { if [ "$3" -gt SHORT ]; then head -c LIMIT "$2" | base64 -w ANSWER | sed "s/^/$1 /"
-elif [ "$3" -gt 0 ]; then printf '%s %s\\n' "$1" "$(base64 -w 0 "$2")"; fi; }
 """
 # The same where the other side reads the files: the status comes last, by a rename, so never half.
 _SHARED = """\
-_r() { base64 -d <<<"$_p" >"$_d/c"; : >"$_d/i"; [ -z "$_i" ] || base64 -d <<<"$_i" >"$_d/i"; _p= _i=
-/bin/sh "$_d/c" <"$_d/i" >"$_d/o" 2>"$_d/e"; echo $? >"$_d/t"; mv "$_d/t" "$_d/s$1$2"; }
+_f() { echo $_s >"$_d/t"; mv "$_d/t" "$_d/s$1$2"; }
 """
 
 
@@ -115,6 +107,8 @@ class Console:
         self._directory = ""
         if transcript:
             transcript.parent.mkdir(parents=True, exist_ok=True)
+            # All that has been typed and answered, secrets among it.
+            transcript.touch(mode=0o600)
             transcript.write_bytes(b"")
 
     def open(self, deadline: Deadline) -> None:
@@ -126,9 +120,7 @@ class Console:
             self._greet(deadline)
             made = '"$(mktemp -d "${TMPDIR:-/tmp}/console-XXXXXXXX")"'
             directory = shlex.quote(self._shared.inside) if self._shared else made
-            functions = _SHARED if self._shared else _FUNCTIONS
-            for name, number in (("LIMIT", LIMIT), ("ANSWER", ANSWER), ("SHORT", ANSWER * 3 // 4)):
-                functions = functions.replace(name, str(number))
+            functions = _RUN + (_SHARED if self._shared else wire.ANSWER)
             # No history, no prompt, no report of background jobs: fewer lines that are not an answer.
             self._type("set +o history +o monitor; PS1= PS2= PROMPT_COMMAND= HISTFILE=; unset HISTFILE")
             self._type(f'_d={directory}; mkdir -p "$_d"; : >"$_d/i"')
@@ -186,9 +178,9 @@ class Console:
     def _run(self, code: bytes, stdin: bytes, awaited: str, deadline: Deadline) -> Result:
         halves = _halves()
         for name, payload in (("_p", code), ("_i", stdin)):
-            text = base64.b64encode(payload).decode()
+            text = wire.typed(payload)
             for at in range(0, len(text), LINE):
-                self._type(f"{name}+={text[at : at + LINE]}")
+                self._type(f"{name}+='{text[at : at + LINE]}'")
         self._type(f"_r {halves[0]} {halves[1]}")
         if self._shared:
             return self._shared_result(self._shared.outside, "".join(halves), awaited, deadline)
@@ -203,24 +195,16 @@ class Console:
 
     def _answer(self, marker: str, awaited: str, deadline: Deadline) -> Result | None:
         """None when what came is not all that was announced."""
-        head: list[str] = []
-        streams: dict[bytes, list[bytes]] = {b"O": [], b"E": []}
+        lines = []
         for line in self._lines(marker.encode() + b" ", awaited, deadline):
-            kind, _, rest = line.partition(b" ")
-            if kind == b"S":
-                head = rest.decode(errors="replace").split()
-            elif kind in streams:
-                streams[kind].append(rest)
-            elif kind == b"Z":
+            lines.append(line)
+            if line.startswith(b"Z"):
                 break
         try:
-            status, *sizes = (int(number) for number in head)
-            out, err = (base64.b64decode(b"".join(streams[k]), validate=True) for k in (b"O", b"E"))
-        except (ValueError, binascii.Error):
+            status, out, err, sizes = wire.answered(lines)
+        except ValueError:
             return None
-        if [len(out), len(err)] != [min(size, LIMIT) for size in sizes]:
-            return None
-        return Result(status=status, stdout=out, stderr=err, truncated=max(sizes) > LIMIT)
+        return Result(status=status, stdout=out, stderr=err, truncated=max(sizes) > wire.LIMIT)
 
     def _shared_result(self, directory: Path, marker: str, awaited: str, deadline: Deadline) -> Result:
         status = directory / f"s{marker}"
@@ -230,7 +214,7 @@ class Console:
             self._read(Deadline(min(0.01, deadline.remaining_s)), awaited)
         streams = [directory / name for name in ("o", "e")]
         out, err = (_first(path) for path in streams)
-        truncated = any(path.stat().st_size > LIMIT for path in streams)
+        truncated = any(path.stat().st_size > wire.LIMIT for path in streams)
         number = int(status.read_text())
         status.unlink()
         return Result(status=number, stdout=out, stderr=err, truncated=truncated)
@@ -247,7 +231,7 @@ class Console:
                 raise ConsoleTimeout(f"no {awaited} within {deadline.seconds:g} s", self.screen())
             *lines, rest = (rest + chunk).split(b"\n")
             # A flood without a newline must not be kept: an answer's line is never that long.
-            rest = rest[-4 * ANSWER :]
+            rest = rest[-wire.LONGEST :]
             for line in lines:
                 _before, found, after = line.rstrip(b"\r").partition(prefix)
                 if found:
@@ -307,7 +291,7 @@ def _halves() -> tuple[str, str]:
 
 def _first(path: Path) -> bytes:
     with open(path, "rb") as file:
-        return file.read(LIMIT)
+        return file.read(wire.LIMIT)
 
 
 def _ending(child: Any) -> str:  # noqa: ANN401  (what pexpect's children have in common is not typed)

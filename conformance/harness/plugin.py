@@ -7,7 +7,9 @@ import shlex
 import shutil
 import signal
 import time
+from collections import Counter
 from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,7 @@ class Conformance:
         self.is_worker = hasattr(config, "workerinput")
         self.boots: boot.Boots | None = None
         self.needed: dict[tuple[str, str], set[str]] = {}
+        self.sharing: Counter[tuple[str, str]] = Counter()
         self.started: list[boot.Start] = []
         self.outcomes: list[Outcome] = []
         self.broken: set[Cell] = set()
@@ -90,7 +93,7 @@ class Conformance:
         """A check becomes one test for each cell that it proves."""
         if "cell" not in metafunc.fixturenames:
             return
-        apart = APART if economy.SHARED.isdisjoint(metafunc.fixturenames) else ""
+        apart = "" if shares(metafunc) else APART
         params = [
             pytest.param((cell, cover), id=(cell.means_id if cover.means else cell.id) + apart)
             for cover in of(metafunc.function)
@@ -112,11 +115,13 @@ class Conformance:
             found = param(item)
             assert found is not None
             item.stash[CELL], item.stash[COVER] = found
-            needs = self.needed.setdefault((found[0].backend, found[0].variant), set())
-            needs.update((found[0].row, *found[1].needs))
+            if shares(item):
+                needs = self.needed.setdefault(boot_of(item), set())
+                needs.update((found[0].row, *found[1].needs))
         order = {name: number for number, name in enumerate(self.variants)}
         proving.sort(key=lambda item: (item.stash[CELL].backend, order[item.stash[CELL].variant]))
         proving = self._economised(session.config, proving)
+        self.sharing.update(boot_of(item) for item in proving if shares(item))
         items[:] = [item for item in items if not is_check(item)] + proving
 
     def _economised(self, config: pytest.Config, proving: list[pytest.Item]) -> list[pytest.Item]:
@@ -180,9 +185,8 @@ class Conformance:
     def sandbox(self, item: pytest.Item) -> Sandbox:
         """The shared sandbox of the check's cell. Skips when this host cannot have what its row forwards."""
         cell, cover = item.stash[CELL], item.stash[COVER]
-        sandbox = self.host().get(
-            cell.backend, self.variants[cell.variant], sorted(self.needed[cell.backend, cell.variant])
-        )
+        needs = sorted(self.needed[boot_of(item)])
+        sandbox = self.host().get(cell.backend, self.variants[cell.variant], needs)
         item.stash[SANDBOX] = sandbox
         for row in (cell.row, *cover.needs):
             if (error := sandbox.world.missing.get(row)) is not None:
@@ -207,6 +211,27 @@ class Conformance:
         """With --until-broken, what is known to be broken is passed over: nothing is said of this check."""
         if CELL in item.stash and item.stash[CELL] in self.broken:
             pytest.skip("known to be broken (--until-broken)")
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """A shared sandbox ends with the last check that shares it: an idle one costs the others time.
+
+        All checks that share one are in one process (schedule.py), where they have all been collected.
+        """
+        done = yield
+        if CELL in item.stash and shares(item):
+            self.sharing[boot_of(item)] -= 1
+            if not self.sharing[boot_of(item)] and self.boots is not None:
+                with self._tidying():
+                    self.boots.done(*boot_of(item))
+        return done
+
+    @contextmanager
+    def _tidying(self) -> Generator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  (a worker's would be lost)
+            self.problems.append(f"the test run could not tidy up after itself: {error!r}")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -288,10 +313,8 @@ class Conformance:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if self.boots is not None:
-            try:
+            with self._tidying():
                 self.boots.close()
-            except Exception as error:  # noqa: BLE001  (a worker's would be lost)
-                self.problems.append(f"the test run could not tidy up after itself: {error!r}")
         if self.is_worker:
             session.config.workeroutput["conformance_problems"] = self.problems  # type: ignore[attr-defined]
             return
@@ -347,6 +370,16 @@ def heed_signals() -> None:
 def is_check(item: pytest.Item) -> bool:
     """Whether the fixture that every check has applies to it."""
     return "cell" in getattr(item, "fixturenames", ())
+
+
+def shares(check: pytest.Item | pytest.Metafunc) -> bool:
+    """Whether it uses the sandbox that all checks of its backend and variant share."""
+    return not economy.SHARED.isdisjoint(getattr(check, "fixturenames", ()))
+
+
+def boot_of(item: pytest.Item) -> tuple[str, str]:
+    """The backend and the variant of a check that proves a cell."""
+    return item.stash[CELL].backend, item.stash[CELL].variant
 
 
 def name_of(item: pytest.Item, cell: Cell, cover: Cover) -> str:

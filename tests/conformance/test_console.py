@@ -12,9 +12,10 @@ from typing import Any
 import pexpect
 import pytest
 
-from conformance.harness.console import LIMIT, Console, Shared, Terminal
+from conformance.harness.console import Console, Shared, Terminal
 from conformance.harness.deadline import Deadline
 from conformance.harness.errors import ConsoleDied, ConsoleError, ConsoleTimeout
+from conformance.harness.wire import LIMIT
 
 BASH = ["--norc", "--noprofile", "--noediting"]
 
@@ -95,7 +96,7 @@ def test_a_program_that_writes_into_the_answer_is_asked_again(console: Console) 
 
 def test_an_answer_is_found_behind_what_another_program_wrote_on_its_lines(console: Console) -> None:
     # An answer's last line, when another program's write gets between the newline before it and itself.
-    last = "*Z*) command printf '\\nnoise%s%s Z\\n' $2 $3;;"
+    last = "*Z*) command printf '\\nnoise%s%s Z %s %s\\n' $2 $3 $4 $5;;"
     noisy = f'printf() {{ case $1 in {last} *) command printf "$@";; esac; }}'
     console.child.send(f"{noisy}\n".encode())
 

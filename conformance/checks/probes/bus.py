@@ -13,7 +13,8 @@ from conformance.harness.inside import Inside
 # given: address ("" for what `variable` names), calls as `call` makes them, each on a connection of its own.
 # Prints, by the call's name, ["return", body], ["error", its name], or what went wrong.
 CALLS = r"""
-import os
+import json, os, site
+site.main()  # where jeepney is
 from jeepney import DBusAddress, HeaderFields, MessageType, new_method_call
 from jeepney.io.blocking import open_dbus_connection
 
@@ -40,7 +41,7 @@ for call in given["calls"]:
         found[call[0]] = ["hung up", str(error)]
     except (OSError, KeyError) as error:
         found[call[0]] = ["no bus", str(error)]
-print(json.dumps(found, default=str))
+print(ascii(json.loads(json.dumps(found, default=str))))
 """
 
 # Every socket file that can be seen, and the paths given, asked for D-Bus's greeting (D-Bus Specification,
@@ -48,7 +49,8 @@ print(json.dumps(found, default=str))
 # the host's if it is a process of this namespace, or a compositor: asked in its own words (wl_display.sync),
 # it answers. All others have 15 s. Prints {place: answer}; "silent" says that nothing is known.
 SOCKETS = r"""
-import os, select, socket, stat, struct, time
+import os, select, site, socket, stat, struct, time
+site.main()  # where jeepney is
 from jeepney import DBusAddress, MessageType, new_method_call
 from jeepney.io.blocking import open_dbus_connection
 
@@ -125,7 +127,7 @@ for place in [place for place, what in found.items() if what == "bus"]:
             reply = connection.send_and_get_reply(message, timeout=10)
             if reply.header.message_type is MessageType.method_return:
                 found[place] = f"bus {reply.body[0]}"
-print(json.dumps(found))
+print(ascii(found))
 """
 
 # Told to hear everything, prints "ready", then a line for each signal: its sender, interface, member, first

@@ -68,7 +68,7 @@ def made(name):
     os.close(out)
     # Without a result, minus the signal that ended it, or how far it came.
     return [came, struct.unpack("q", result)[0] if result else os.waitstatus_to_exitcode(status)]
-print(json.dumps({name: made(name) for name in given["calls"]}))
+print(ascii({name: made(name) for name in given["calls"]}))
 """
 CAME = "came through"
 # SCMP_ARCH_* of seccomp.h, which are linux/audit.h's; x32's numbers have bit 30 set.

@@ -57,7 +57,7 @@ for path in given["sockets"]:
             found[f"{path} {cookie}"] = asked(path, own() if cookie is None else bytes.fromhex(cookie))
         except OSError as error:
             found[f"{path} {cookie}"] = f"errno {error.errno}"
-print(json.dumps(found))
+print(ascii(found))
 """
 
 # wayland.xml and xdg-shell.xml: a window with a buffer, shown once. given: socket ("" for what the
@@ -157,7 +157,7 @@ except EOFError as error:
     answer = str(error)
 except OSError as error:
     answer = f"errno {error.errno}"
-print(json.dumps(answer))
+print(ascii(answer))
 """
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,8 +12,7 @@ from fixtures.process import Process, log_says, running
 
 # The signal that ends it comes from whoever started it, or by that one's death (prctl(2), PR_SET_PDEATHSIG).
 _HOLD = """
-import ctypes, os, signal, sys
-given = json.loads(sys.argv[1])
+import ctypes, os, signal
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 libc = ctypes.CDLL(None, use_errno=True)
 libc.prctl(1, signal.SIGTERM)
@@ -31,11 +29,10 @@ finally:
 def held(host: World, make: str, unmake: str = "", **given: Any) -> Iterator[tuple[Process, Any]]:  # noqa: ANN401
     """Run the Python code `make` as the user in a process that stays, and `unmake` when the block ends.
 
-    `make` finds `given`, `libc`, `os` and `json`, and prints one line of JSON, which comes with the process.
+    `make` finds `given`, `libc` and `os`, and prints one line by `ascii`, which comes with the process.
     """
-    program = f"import json\n{_HOLD}"
-    arguments = json.dumps({**given, "make": make, "unmake": unmake})
-    argv = (*inside.PYTHON.removesuffix(" -").split(), "-c", program, arguments)
+    program = inside.probe(_HOLD, {**given, "make": make, "unmake": unmake}).decode()
+    argv = (*inside.PYTHON.removesuffix(" -").split(), "-c", program)
     log = host.services.scratch("held") / "log"
     with running(argv, log=log, ready=log_says("held\n"), user=host.user, env=host.environ) as process:
-        yield process, json.loads(process.output().splitlines()[0])
+        yield process, inside.literal(process.output().splitlines()[0])

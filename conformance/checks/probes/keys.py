@@ -15,10 +15,10 @@ USER = 2**32 - 4
 name = given["name"]
 key = call(given["add_key"], text("user"), text(name), text("payload-" + name), 8 + len(name), USER)
 # KEYCTL_SETPERM: all for who has it and for its owner.
-print(json.dumps([key, call(given["keyctl"], 5, key, 0x3F3F0000)]))
+print(ascii([key, call(given["keyctl"], 5, key, 0x3F3F0000)]))
 """
 # KEYCTL_UNLINK from the user keyring.
-REMOVE = f"{PRELUDE}print(json.dumps(call(given['keyctl'], 9, given['key'], 2**32 - 4)))"
+REMOVE = f"{PRELUDE}print(ascii(call(given['keyctl'], 9, given['key'], 2**32 - 4)))"
 # By which ways a key's name or payload is had, in a session keyring of its own, as all inside have one.
 # given: keyctl, request_key, key, name.
 READ = f"""{PRELUDE}
@@ -53,5 +53,5 @@ ways = {{
     "by a link": linked,
     "request_key": lambda: read(call(given["request_key"], text("user"), text(given["name"]), 0, 0)),
 }}
-print(json.dumps([way for way, attempt in ways.items() if attempt()]))
+print(ascii([way for way, attempt in ways.items() if attempt()]))
 """

@@ -24,7 +24,7 @@ for path in given["paths"]:
     while path not in found and given["above"] and path != "/":
         path = path.rpartition("/")[0] or "/"
     answers.append([path, *found.get(path, [[], ""])])
-print(json.dumps(answers))
+print(ascii(answers))
 """
 
 

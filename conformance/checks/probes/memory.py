@@ -47,7 +47,7 @@ with (
             data = memory.read(size) or b""
             read += len(data)
             found.update(word for word, text in words.items() if text in data)
-print(json.dumps([read, sorted(found)]))
+print(ascii([read, sorted(found)]))
 """
 
 

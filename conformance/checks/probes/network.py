@@ -69,7 +69,7 @@ for kind, address, port in given["tries"]:
     except OSError as error:
         came = errno.errorcode.get(error.errno, str(error.errno))
     found.append([came, time.monotonic() - began])
-print(json.dumps(found))
+print(ascii(found))
 """
 
 # Interfaces by three ways, and all routes of all tables by netlink (rtnetlink(7)).
@@ -103,7 +103,7 @@ for family in (socket.AF_INET, socket.AF_INET6):
                 data = data[(size + 3) & ~3 :]
 with open("/proc/net/dev") as lines:
     listed = [line.partition(":")[0].strip() for line in lines if ":" in line]
-print(json.dumps({"names": sorted(names.values()), "proc": sorted(listed), "routes": routes,
+print(ascii({"names": sorted(names.values()), "proc": sorted(listed), "routes": routes,
                   "namespace": os.readlink("/proc/self/ns/net")}))
 """
 
@@ -142,7 +142,7 @@ address = struct.pack("=BBBB", 2, 32, 0, 0) + lo + attribute(2, bytes([198, 51, 
 route = struct.pack("=BBBBBBBBI", 2, 24, 0, 0, 254, 3, 253, 1, 0) + attribute(1, bytes([203, 0, 113, 0]))
 found = {"up": set_up(True), "address": ask(RTM_NEWADDR, address), "link": ask(RTM_NEWLINK, link),
          "route": ask(RTM_NEWROUTE, route + attribute(4, lo)), "down": set_up(False)}
-print(json.dumps(found))
+print(ascii(found))
 """
 PYTHON = inside.PYTHON.split()
 

@@ -14,7 +14,7 @@ for place in given["places"]:
             found[place] = "connected"
         except OSError as error:
             found[place] = errno.errorcode.get(error.errno, "silence")
-print(json.dumps(found))
+print(ascii(found))
 """
 
 

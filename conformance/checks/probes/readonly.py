@@ -360,7 +360,7 @@ ways = {way for path in given["paths"] for way in ways_down(path)}
 for way in sorted(ways, key=lambda way: (-way.count("/"), way)):
     attempt("replant", way, replant)
 
-print(json.dumps({"tried": tried, "undo": undo}))
+print(ascii({"tried": tried, "undo": undo}))
 """
 
 UNDO = r"""
@@ -371,7 +371,7 @@ for gone, back in reversed(given["undo"]):
     elif os.path.lexists(back):
         os.unlink(back)
     os.rename(gone, back)
-print(json.dumps(None))
+print(ascii(None))
 """
 
 # Ways of adding a name to directories, and of changing what has one there.
@@ -409,7 +409,7 @@ for path in given["there"]:
     attempt("append", path, lambda p: os.close(os.open(p, os.O_WRONLY | os.O_APPEND)))
     attempt("rename", path, renamed)
     attempt("unlink", path, os.unlink)
-print(json.dumps(tried))
+print(ascii(tried))
 """
 # What says that one may not. Not ENOENT, which says that there was nothing to be tried, nor a full disk.
 REFUSED = {"EROFS", "EACCES", "EPERM", "EBUSY"}

@@ -14,7 +14,7 @@ from conformance.harness.errors import HarnessError
 from conformance.harness.inside import answer, probe
 from conformance.harness.sandbox import Sandbox
 
-PYTHON = ("/usr/bin/python3", "-I", "-")
+PYTHON = ("/usr/bin/python3", "-I", "-S", "-")
 NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
 BARE = ("/usr/bin/setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all")
 ON_THE_HOST = ("unshare", "--mount", "--propagation", "private", "--")
@@ -46,7 +46,7 @@ try:
         pass
 finally:
     trace(17)
-print(json.dumps(found[::-1]))
+print(ascii(found[::-1]))
 """
 # Has them loaded, before anything else: PR_SET_SECCOMP with struct sock_fprog.
 LOADED = """

@@ -52,7 +52,7 @@ for root in given["roots"]:
 for pid in filter(str.isdigit, os.listdir("/proc")):
     for name in given["of_processes"]:
         look(f"/proc/{pid}/{name}")
-print(json.dumps(found))
+print(ascii(found))
 """
 # The host's own programs, which are no user's; and the kernel's files, which are looked at one by one.
 SYSTEM = ("/usr", "/proc", "/sys", "/dev", "/nix", "/opt")
