@@ -43,10 +43,16 @@ def refused(ended: Ended, what: str, hint: str) -> None:
     assert hint in ended.said[1], ended
 
 
-def nothing_is_left(here: Machine) -> None:
+@pytest.fixture
+def others() -> set[str]:
+    """What other runs have left, which were killed with all that tidies up after them."""
+    return left()
+
+
+def nothing_is_left(here: Machine, others: set[str]) -> None:
     deadline = time.monotonic() + PATIENCE_S
-    while here.processes() or left():
-        assert time.monotonic() < deadline, (here.processes(), left())
+    while here.processes() or left() - others:
+        assert time.monotonic() < deadline, (here.processes(), left() - others)
         time.sleep(0.02)
 
 
@@ -67,7 +73,7 @@ def with_tmp(here: Machine, what: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("what", list(PLACES))
-def test_a_container_needs_nothing_of_the_hosts_tmp(here: Machine, what: str) -> None:
+def test_a_container_needs_nothing_of_the_hosts_tmp(here: Machine, others: set[str], what: str) -> None:
     """Inside it is the sandbox's own: to be written to, and programs there can be started."""
     script = "cp /usr/bin/id /tmp/id && /tmp/id -u && touch made && echo x >/tmp/x && exit 7"
 
@@ -75,11 +81,13 @@ def test_a_container_needs_nothing_of_the_hosts_tmp(here: Machine, what: str) ->
 
     assert ended == Ended(status=7, out=f"{os.getuid()}\n", err="")
     assert (here.project / "made").exists()
-    nothing_is_left(here)
+    nothing_is_left(here, others)
 
 
 @pytest.mark.parametrize("what", ["read-only", "without inodes", "root's"])
-def test_where_sockets_need_a_directory_and_there_is_no_room_it_says_so(here: Machine, what: str) -> None:
+def test_where_sockets_need_a_directory_and_there_is_no_room_it_says_so(
+    here: Machine, others: set[str], what: str
+) -> None:
     """Those of bus proxies lie in /tmp when there is no XDG_RUNTIME_DIR."""
     with socket.socket(socket.AF_UNIX) as bus:
         bus.bind(str(here.home / "bus"))
@@ -91,7 +99,7 @@ def test_where_sockets_need_a_directory_and_there_is_no_room_it_says_so(here: Ma
 
         refused(ended, "no private directory in /tmp: ", "make room there, or set XDG_RUNTIME_DIR")
         assert not (here.project / "made").exists()
-    nothing_is_left(here)
+    nothing_is_left(here, others)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +117,7 @@ def test_where_sockets_need_a_directory_and_there_is_no_room_it_says_so(here: Ma
     ids=["too old", "no program", "no interpreter", "fails"],
 )
 def test_a_systemd_nspawn_that_is_of_no_use_is_named(
-    here: Machine, content: str, what: str, hint: str
+    here: Machine, others: set[str], content: str, what: str, hint: str
 ) -> None:
     stand_in = here.write(here.home / "nspawn", content, 0o755)
     prefix = in_own_mounts(f"mount --bind {stand_in} /usr/bin/systemd-nspawn")
@@ -118,7 +126,7 @@ def test_a_systemd_nspawn_that_is_of_no_use_is_named(
 
     refused(ended, what, hint)
     assert not (here.project / "made").exists()
-    nothing_is_left(here)
+    nothing_is_left(here, others)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +139,7 @@ def test_a_systemd_nspawn_that_is_of_no_use_is_named(
     ids=["no rule", "a password and no terminal", "a rule for another program"],
 )
 def test_what_sudo_says_when_it_refuses_is_what_is_said(
-    here: Machine, rules: tuple[str, ...], says: str
+    here: Machine, others: set[str], rules: tuple[str, ...], says: str
 ) -> None:
     """It has become sudo by then: its words, its status, and nothing else."""
     ended = here.run("--shell", here.project, "-c", "touch made", prefix=under_rules(*rules))
@@ -140,4 +148,4 @@ def test_what_sudo_says_when_it_refuses_is_what_is_said(
     assert says in ended.err, ended
     assert all(line.startswith(("sudo: ", "Sorry, ", user_of_tests().name)) for line in ended.said), ended
     assert not (here.project / "made").exists()
-    nothing_is_left(here)
+    nothing_is_left(here, others)

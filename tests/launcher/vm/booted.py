@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from conformance.harness.inside import PYTHON, literal, probe
 from fixtures.packages import remedy
 from fixtures.process import wait_until
 from fixtures.users import scratch
@@ -65,11 +66,11 @@ class Guest:
         return self.end(self.begin(script), timeout_s)
 
     def python(self, source: str, timeout_s: float = 60, **given: Any) -> Any:  # noqa: ANN401  (JSON)
-        """What a program prints as JSON; it finds `given`."""
-        program = f"import json\ngiven = json.loads({json.dumps(given)!r})\n{source}"
-        ended = self.run(f"/usr/bin/python3 -I - <<'PROGRAM'\n{program}\nPROGRAM\n", timeout_s)
+        """What a probe prints (conformance/harness/inside.py); it finds `given`."""
+        program = probe(source, given).decode()
+        ended = self.run(f"{PYTHON} <<'PROGRAM'\n{program}\nPROGRAM\n", timeout_s)
         assert ended.status == 0, ended
-        return json.loads(ended.out)
+        return literal(ended.out)
 
     @property
     def pid(self) -> int:

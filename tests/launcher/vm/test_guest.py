@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import signal
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 
 from conformance.checks.probes.network import INTERFACES, REACH
+from conformance.harness.inside import literal, probe
 from fixtures.lan import STUB, Lan, lan
 from fixtures.process import wait_until
 from fixtures.ssh_agent import SshAgent, ssh_agent
@@ -42,10 +42,10 @@ while True:
 
 
 def on_host(network: Lan, source: str, **given: Any) -> Any:  # noqa: ANN401  (JSON)
-    """What a program prints as JSON on the host's side of the network, as a user of the host's."""
-    program = f"import json\ngiven = json.loads({json.dumps(given)!r})\n{source}"
-    command = (*network.prefix, sys.executable, "-I", "-c", program)
-    return json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
+    """What a probe prints on the host's side of the network, as a user of the host's."""
+    command = (*network.prefix, sys.executable, "-I", "-c", probe(source, given).decode())
+    done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=60)
+    return literal(done.stdout)
 
 
 def sockets(network: Lan) -> set[tuple[str, str]]:
@@ -56,7 +56,7 @@ for kind in ("tcp", "tcp6", "udp", "udp6"):
     with open(f"/proc/net/{kind}") as lines:
         fields = [line.split() for line in list(lines)[1:]]
     found += [[kind, one[1]] for one in fields if kind[:3] == "udp" or one[3] == "0A"]
-print(json.dumps(found))
+print(ascii(found))
 """
     return {(kind, address) for kind, address in on_host(network, source)}
 
