@@ -21,11 +21,10 @@ TCG_CPU = "qemu64,+rdrand,+ssse3,+sse4.1,+sse4.2,+popcnt"
 # What costs time and gives nothing here (admin-guide/kernel-parameters.txt): the crypto modules'
 # tests of themselves (0.3 s of TCG's), bounce buffers that no virtio device needs, 64 MiB to be cleared;
 # security modules that have no policy; patching of every lock where there is one processor. The timer's test
-# is a panic where the host is too busy for it to tick in time. A text cursor that blinks has QEMU's window
-# drawn five times a second, for a sixth of a processor.
+# is a panic where the host is too busy for it to tick in time.
 KERNEL = (
     "quiet panic=-1 cryptomgr.notests no_timer_check "
-    "swiotlb=noforce lsm=landlock,lockdown,yama,integrity noreplace-smp vt.global_cursor_default=0"
+    "swiotlb=noforce lsm=landlock,lockdown,yama,integrity noreplace-smp"
 )
 LAST_SLOT = 0x1E  # the next one is the board's own
 SLOTS_FROM = 4  # PCI slots for shares, eight in each

@@ -40,10 +40,6 @@ def test_a_kernel_that_gets_too_little_time_does_not_give_its_timer_up() -> None
     assert "no_timer_check" in values(argv(), "-append")[0].split()
 
 
-def test_no_cursor_blinks_in_a_window_that_shows_nothing() -> None:
-    assert "vt.global_cursor_default=0" in values(argv(), "-append")[0].split()
-
-
 def test_a_comma_in_a_path_is_no_end_of_it() -> None:
     assert "path=/home/u/a,,b," in values(argv(), "-fsdev")[1]
 
