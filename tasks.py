@@ -38,7 +38,7 @@ class Parallel(Task):  # type: ignore[type-arg]
     positional=["backend", "project"],
     auto_shortflags=False,
     help={
-        "backend": "bubblewrap or container (vm is to come)",
+        "backend": "bubblewrap, container or vm",
         "project": "the directory that the agent works on",
         "shell": "bash instead of the agent",
         "flags": "more flags for the launcher, as one word: --flags='--no-network --tmux'",
@@ -65,7 +65,7 @@ def run(
 @task(
     auto_shortflags=False,
     help={
-        "backend": "bubblewrap or container (vm is to come)",
+        "backend": "bubblewrap, container or vm",
         "yes": "install without asking, for scripts",
     },
 )
