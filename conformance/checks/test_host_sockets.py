@@ -39,8 +39,7 @@ ASK = """
 import os, socket, stat
 def ask(path):
     with socket.socket(socket.AF_UNIX) as client:
-        # Whoever speaks does so at once; a screen of the machine's own is there, and waits.
-        client.settimeout(2)
+        client.settimeout(5)
         try:
             client.connect(path)
             client.sendall(b"GET /version HTTP/1.1\\r\\nHost: d\\r\\n\\r\\n")

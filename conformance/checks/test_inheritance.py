@@ -200,7 +200,7 @@ def test_no_state_comes_along_without_a_terminal(
     bad = state(world.output((*by, "/bin/sh", "-c", STATE)))
 
     seconds = 30 * kind(cell.backend).pace
-    program = f"{PYTHON[:-1]} - <<'EOF'\n{probe(DESCRIPTORS, how).decode()}\nEOF"
+    program = f"{PYTHON} <<'EOF'\n{probe(DESCRIPTORS, how).decode()}\nEOF"
     *shown, leaked = world.output((*by, *shell, f"{MASKS}\n{program}"), timeout_s=seconds).splitlines()
     found = state("\n".join(shown))
     expected = state(world.output((*shell, MASKS), timeout_s=seconds))

@@ -215,13 +215,14 @@ def test_certificates_cannot_be_written(inside: Inside) -> None:
 def test_without_it_the_hosts_authorities_are_nobodys(sandbox: Sandbox, inside: Inside, host: World) -> None:
     """With --without tls nothing verifies: no certificates of the host's, and no variable that names some."""
     name = certificate(host).name
-    bundle = sandbox.environ["SSL_CERT_FILE"]
+    named = sandbox.environ["SSL_CERT_FILE"]
     outside = host.run(("openssl", "verify", str(host.path / name)))
     exported = as_seen.read(sandbox.pid, "environ").decode().split("\0")
 
     with on_the_host():
         assert outside.returncode == 0
-        assert f"SSL_CERT_FILE={bundle}" in exported
+        assert f"SSL_CERT_FILE={named}" in exported
+        assert Path(named).exists()
     assert inside.sh(f"openssl verify /project/{name}").rc != 0
     assert inside.output("echo ${SSL_CERT_FILE-unset}") == "unset"
-    assert [top for top in (*PLACES, bundle) if inside.file(top).exists] == []
+    assert [top for top in (*PLACES, named) if inside.file(top).exists] == []

@@ -138,7 +138,7 @@ class Boots:
         furnish(world, rows)
         transcript = self.services.directory / f"transcript-{backend}-{variant.name}"
         preparing = time.monotonic() - began
-        how: dict[str, Any] = {"transcript": transcript, "environ": exported(variant)}
+        how: dict[str, Any] = {"transcript": transcript, "environ": exported(world, variant)}
         sandbox = self.sandbox(backend, world, flags=variant.flags, **how)
         self.on_start(
             Start(backend=backend, variant=variant.name, seconds=sandbox.seconds, preparing=preparing)

@@ -30,7 +30,6 @@ LEFT_OUT = {
     "LC_ALL": "C.UTF-8",
     "LC_TIME": "POSIX",
     "LANGUAGE": "de:en",
-    "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
 }
 # Of the list of row host-triggers; read-only under --protect.
 TRIGGERS = (".envrc", ".vscode/tasks.json", ".mcp.json", ".claude/settings.json", ".claude/hooks/hook.sh")
@@ -54,10 +53,11 @@ def siblings() -> tuple[str, ...]:
     return tuple(name.replace("*", "_FIXTURE") for name in of_row)
 
 
-def exported(variant: Variant) -> dict[str, str]:
+def exported(world: World, variant: Variant) -> dict[str, str]:
     """Name → value; of what no row lets through, each with a canary of its own."""
+    authority = {"SSL_CERT_FILE": str(world.write("corp/ca.pem", "an authority\n"))}
     return {
         **{name: canary() for name in UNLISTED},
         **{name: f"{canary()} 'quoted' $dollar\nline" for name in (() if variant.bare else siblings())},
-        **(LEFT_OUT if variant.name == OFF else {}),
+        **({**LEFT_OUT, **authority} if variant.name == OFF else {}),
     }

@@ -112,6 +112,27 @@ def test_what_sandboxes_nothing_is_broken(suite: Suite) -> None:
     assert "bash --norc" in (kept / "processes.txt").read_text()
 
 
+def test_a_shared_sandbox_ends_with_the_last_check_that_shares_it(suite: Suite) -> None:
+    """One that waits for the end of the run takes time from those that start after it."""
+    log = Path("/tmp") / f"starts-{secrets.token_hex(8)}"
+    saying = f"""
+import subprocess
+def say(what):
+    if "--explain=json" not in sys.argv:
+        open({str(log)!r}, "a").write(what)
+say("start ")
+subprocess.run(["bash", *words[1:]])
+say("end ")
+"""
+    graded = NO_SANDBOX.replace('os.execv("/bin/bash", ["bash", *words[1:]])', saying)
+
+    suite("--row", "uid", "--variant", "default", "--variant", "bare", graded=graded)
+    said = log.read_text().split()
+    log.unlink()
+
+    assert said == ["start", "end", "start", "end"]
+
+
 def test_what_never_starts_is_unproven_and_quoted(suite: Suite) -> None:
     run = suite(
         "--row", "uid", "--variant", "default", graded="#!/bin/sh\necho no namespaces here; exit 125\n"

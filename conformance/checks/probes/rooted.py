@@ -10,11 +10,12 @@ import os
 import subprocess
 from typing import Any
 
+from conformance.harness import inside
 from conformance.harness.errors import HarnessError
 from conformance.harness.inside import answer, probe
 from conformance.harness.sandbox import Sandbox
 
-PYTHON = ("/usr/bin/python3", "-I", "-S", "-")
+PYTHON = tuple(inside.PYTHON.split())
 NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
 BARE = ("/usr/bin/setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all")
 ON_THE_HOST = ("unshare", "--mount", "--propagation", "private", "--")
