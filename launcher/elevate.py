@@ -47,6 +47,7 @@ def enter(request: Request, argv: list[str]) -> None:
     from launcher.run import reserve
 
     parent, by_sudo = os.getppid(), "SUDO_UID" in os.environ
+    orphaned = _adopts(parent)
     user = _user(request)
     sudo = caller()
     variables = environment(sudo) if sudo and not request.user else dict(os.environ)
@@ -57,7 +58,8 @@ def enter(request: Request, argv: list[str]) -> None:
     os.environ.clear()
     os.environ.update(variables)
     reserve.keep(user.pw_uid, user.pw_gid, os.getgrouplist(user.pw_name, user.pw_gid))
-    _end_with(sudo, parent, by_sudo=by_sudo)
+    if by_sudo:
+        _end_with(sudo, parent, orphaned=orphaned)
     if not os.access(os.__file__, os.R_OK):
         raise HostError(
             f"this program's Python lies where {user.pw_name} cannot read it: {printable(sys.prefix)}",
@@ -188,17 +190,24 @@ def _name(uid: int) -> str:
         return ""
 
 
-def _end_with(sudo: int, parent: int, *, by_sudo: bool) -> None:
+def _end_with(sudo: int, parent: int, *, orphaned: bool) -> None:
     """Die with a sudo that is our parent, when it is killed; of every other signal it tells us by itself.
 
-    One that was killed before we looked, or since, has left us to process 1.
+    One that was killed before we looked has left us to who takes orphans; one that was killed since, while
+    another stands above it, may have been taken for that.
     """
-    killed = not sudo and by_sudo and (parent == 1 or os.getppid() != parent)
-    if sudo and sudo == parent:
+    if sudo == parent:
         death_signal(SIGKILL)
-        killed = os.getppid() != parent
-    if killed:
+    if orphaned or os.getppid() != parent:
         os._exit(128 + SIGKILL)
+
+
+def _adopts(process: int) -> bool:
+    """Whether it takes the place of parents that have ended: process 1, or systemd for a user's session."""
+    try:
+        return process == 1 or os.path.basename(os.readlink(f"/proc/{process}/exe")) == "systemd"
+    except OSError:
+        return False
 
 
 def _not_the_agents(request: Request, argv: list[str]) -> None:

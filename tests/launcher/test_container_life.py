@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,10 +15,17 @@ from pathlib import Path
 import pytest
 
 from launcher.run import cgroup
-from tests.launcher.contained import PREFIX, as_root, contained, left, parts, there
-from tests.launcher.program import Machine
+from tests.launcher.contained import PREFIX, SUDO, as_root, contained, left, parts, there
+from tests.launcher.program import ROOT, Machine
 
 PATIENCE_S = 20.0
+# Starts a command line, which leaves an orphan behind, and ends as that does (PR_SET_CHILD_SUBREAPER).
+ADOPTER = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+os.waitpid(os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ), 0)
+sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
 # A word in the command line of all that a test starts, below its home.
 ODD = [
     "a:b",
@@ -105,6 +114,34 @@ def test_what_a_killed_run_has_left_goes_with_the_next_and_what_is_alive_stays(h
         as_root("rmdir", stale, alive, check=False)
 
 
+@pytest.mark.parametrize(("adopter", "status"), [("systemd", 137), ("tmux", 0)])
+def test_one_whose_sudo_has_ended_before_it_looked_ends(here: Machine, adopter: str, status: int) -> None:
+    """A session's systemd takes its orphans. By anything else it may have been started in the background."""
+    copy = here.home.parent / adopter
+    shutil.copy("/usr/bin/python3", copy)
+    orphan = ("setsid", "--fork", *here.program, "--quiet", "--shell", str(here.project), "-c", "true")
+
+    ended = subprocess.run(
+        (copy, "-I", "-S", "-c", ADOPTER, *SUDO, *orphan), env=here.environ, capture_output=True, check=False
+    )
+
+    assert (ended.returncode, ended.stderr) == (status, b"")
+
+
+def test_one_whose_sudo_has_ended_while_it_looked_at_another_above_it_ends() -> None:
+    ended = subprocess.run(
+        (
+            sys.executable,
+            "-c",
+            f"from launcher.elevate import _end_with; _end_with({os.getpid()}, 1, orphaned=False)",
+        ),
+        cwd=ROOT,
+        check=False,
+    )
+
+    assert ended.returncode == 137
+
+
 def test_thirty_killed_at_any_moment_leave_nothing(here: Machine) -> None:
     """sudo, the launcher, the keeper, nspawn: one of them by turns, at a moment of the start or after it."""
     assert here.shell("true").status == 0
@@ -121,12 +158,18 @@ def test_thirty_killed_at_any_moment_leave_nothing(here: Machine) -> None:
         victim = ("sudo", "launcher", "keeper", "nspawn")[turn % 4]
         while time.monotonic() < end:
             time.sleep(0.002)
-        until(lambda: victim in parts(process.pid) or process.poll() is not None, victim)  # noqa: B023
-        pid = parts(process.pid).get(victim, 0)
-        if pid:
-            as_root("kill", "-KILL", str(pid), check=False)
+        found: dict[str, int] = {}
+        while victim not in found and process.poll() is None:
+            assert time.monotonic() < end + PATIENCE_S, f"no {victim}: {found}"
+            found = parts(process.pid)
+        if victim in found:
+            as_root("kill", "-KILL", str(found[victim]), check=False)
             killed.append(victim)
-        process.communicate(timeout=PATIENCE_S)
+        try:
+            process.communicate(timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            going = as_root("ps", "-eo", "pid,ppid,user,stat,args", "--forest").out
+            pytest.fail(f"turn {turn}: {victim} of {found} was killed, and this goes on:\n{going}")
         assert process.returncode != 0
 
     until(lambda: not here.processes(), "end of all processes")
