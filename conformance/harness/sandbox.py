@@ -21,6 +21,7 @@ from conformance.harness.errors import ConsoleError, NeverStarted
 from conformance.harness.inside import Inside
 from conformance.harness.world import World
 from fixtures import packages, users
+from fixtures.terminal import hang_up
 from fixtures.users import User
 
 STOP_S = 10.0
@@ -165,8 +166,10 @@ def identity(user: User) -> tuple[str, ...]:
 def stop(child: Any) -> None:  # noqa: ANN401  (see spawn)
     """End a terminal's process and all that it has started."""
     left = held(descendants(child.pid)) if child.isalive() else []
-    child.close(force=True)
-    kill(left)
+    try:
+        hang_up(child, timeout_s=STOP_S)
+    finally:
+        kill(left)
 
 
 def held(pids: Iterable[int]) -> list[int]:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pexpect
 
+from fixtures.terminal import hang_up
+
 ROWS, COLUMNS = 40, 120
 WAIT_S = 20.0
 
@@ -66,10 +68,7 @@ class Terminal:
 
     def close(self) -> None:
         """Hang up, and end what stays."""
-        try:
-            self._child.close(force=True)
-        except pexpect.ExceptionPexpect:  # killed, and a busy machine takes its time
-            self._child.wait()
+        hang_up(self._child)
 
     def modes(self) -> list[Any]:
         """How the terminal is set."""

@@ -16,6 +16,7 @@ from conformance.harness.console import Console, Shared, Terminal
 from conformance.harness.deadline import Deadline
 from conformance.harness.errors import ConsoleDied, ConsoleError, ConsoleTimeout
 from conformance.harness.wire import LIMIT
+from fixtures.terminal import hang_up
 
 BASH = ["--norc", "--noprofile", "--noediting"]
 
@@ -26,7 +27,7 @@ def bash(tmp_path: Path) -> Iterator[Terminal]:
     child: Any = pexpect.spawn("/bin/bash", BASH, env=environment, timeout=None)
     child.delaybeforesend = None
     yield child
-    child.close(force=True)
+    hang_up(child)
 
 
 @pytest.fixture
@@ -158,7 +159,7 @@ def test_one_that_swallows_everything_times_out() -> None:
     with pytest.raises(ConsoleTimeout, match=r"no shell within 0\.5 s"):
         Console(child).open(Deadline(0.5))
 
-    child.close(force=True)
+    hang_up(child)
 
 
 def test_where_the_screen_cannot_be_read_the_answer_lies_in_a_directory(

@@ -14,6 +14,7 @@ import uuid
 import pexpect
 import pytest
 
+from fixtures.terminal import hang_up
 from tests.launcher.run.harness import CHILD, alive, gone
 
 LAUNCH = " ".join(CHILD)
@@ -92,7 +93,7 @@ def test_ctrl_z_and_fg_work_as_with_any_program_however_often() -> None:
     host.expect("HOST> ")
     sent(host, "echo status=$?", "status=0")
     assert modes(host) == before
-    host.close(force=True)
+    hang_up(host)
 
 
 def test_job_control_of_a_shell_inside_works() -> None:
@@ -118,14 +119,14 @@ def test_in_the_background_it_runs_and_stops_only_to_read() -> None:
     assert until(lambda: sent(host, "jobs", "(Stopped|Running)")[1] == "Stopped")
     sent(host, "fg", "sh -c")
     sent(host, "word", "got=word")
-    host.close(force=True)
+    hang_up(host)
 
 
 def test_beside_a_pager_keys_are_left_alone_until_the_agent_reads() -> None:
     host = shell()
     sent(host, f"{LAUNCH} sh -c 'sleep 0.5; echo do''ne >&2' | (read k </dev/tty; echo k=$k)", "\n")
     sent(host, "key", "k=key")
-    host.close(force=True)
+    hang_up(host)
 
 
 def test_lines_and_end_of_file_arrive_when_only_stdin_is_a_terminal() -> None:
@@ -137,7 +138,7 @@ def test_lines_and_end_of_file_arrive_when_only_stdin_is_a_terminal() -> None:
     host.send("\x04")
     host.expect("END")
     host.expect("HOST> ")
-    host.close(force=True)
+    hang_up(host)
 
 
 def test_without_a_terminal_for_stdin_output_looks_as_on_the_host() -> None:
@@ -151,7 +152,7 @@ def test_without_a_terminal_for_stdin_output_looks_as_on_the_host() -> None:
     )
     host.sendintr()
     sent(host, "echo status=$?", "status=130")
-    host.close(force=True)
+    hang_up(host)
 
 
 @pytest.mark.parametrize("end", ["exit", "TERM", "KILL", "exception"])
@@ -208,4 +209,4 @@ os.write(1, b"ALL")
             except BlockingIOError:
                 continue
     assert not paste
-    child.close(force=True)
+    hang_up(child)
