@@ -54,6 +54,23 @@ def reap(directories: list[str]) -> None:
     _until(kill, KILLED_S)
     for directory in directories:
         shutil.rmtree(directory, ignore_errors=True)
+        if os.path.lexists(directory):
+            _remove_as_root(directory)
+
+
+def _remove_as_root(directory: str) -> None:
+    """A killed run leaves root's directories, too: mount points below a /nix of the run's own, which nobody
+    can remove before what lies over them is taken away, here.
+    """
+    with open("/proc/self/mountinfo") as file:
+        mounts = [line.split()[3:5] for line in file]  # what of its file system, and where: proc(5)
+    name = f"/{os.path.basename(directory)}/"
+    over = [target for root, target in mounts if name in root or name in target]
+    unmounts = [("umount", "--lazy", target) for target in reversed(over)]
+    sudo = () if os.geteuid() == 0 else ("sudo", "-n")
+    for command in (*unmounts, ("rm", "-rf", "--one-file-system", directory)):
+        with suppress(OSError):  # there is no sudo
+            subprocess.run((*sudo, *command), capture_output=True, check=False)
 
 
 def _until(done: Callable[[], bool], seconds: float) -> None:

@@ -355,43 +355,55 @@ def test_two_runs_at_once_do_not_meet(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def killed(tmp_path: Path, program: Path) -> Callable[[signal.Signals], str]:
-    """Runs the suite on a shell that never answers, and sends it a signal; the directory it worked in."""
+def killed(tmp_path: Path, program: Path) -> Callable[..., str]:
+    """Runs the suite on a shell that never answers, and sends it and its worker a signal; the directory that
+    was worked in.
+    """
 
-    def kill(number: signal.Signals) -> str:
+    def kill(number: signal.Signals, *arguments: str) -> str:
         told = program.with_suffix(".told")
-        program.write_text(f"#!/bin/sh\nstty -echo\necho $XDG_RUNTIME_DIR >{told}\nexec sleep 600\n")
+        program.write_text(f"#!/bin/sh\nstty -echo\necho $XDG_RUNTIME_DIR $PPID >{told}\nexec sleep 600\n")
         program.chmod(0o755)
         told.touch()
         told.chmod(0o666)
         child = subprocess.Popen(
-            command(tmp_path, "--command", str(program), "--row", "ssh-agent", "--variant", "default"),
+            command(tmp_path, "--command", str(program), "--variant", "default", *arguments),
             cwd=ROOT,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         try:
             end = time.monotonic() + 30
-            while not told.read_text().strip():
+            while not told.read_text().endswith("\n"):
                 assert time.monotonic() < end, "the sandbox was not started"
                 time.sleep(0.02)
-            child.send_signal(number)
+            for process in {child.pid, int(told.read_text().split()[1])}:
+                os.kill(process, number)
             child.wait(30)
         finally:
             child.kill()
             child.wait()
-            runtime = told.read_text().strip()
+            runtime = told.read_text().split()[0]
             told.unlink()
         return str(Path(runtime).parent)
 
     return kill
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "sigkill"])
+# Of what lies at a host's fixed paths, as /nix does, some is root's; a worker puts it there.
+@pytest.mark.parametrize(
+    ("number", "arguments"),
+    [
+        (signal.SIGINT, ("--row", "ssh-agent")),
+        (signal.SIGKILL, ("--row", "ssh-agent")),
+        (signal.SIGKILL, ("--row", "nix-store", "-n1")),
+    ],
+    ids=["ctrl-c", "sigkill", "sigkill-of-one-with-a-store"],
+)
 def test_whatever_ends_a_run_nothing_is_left(
-    killed: Callable[[signal.Signals], str], number: signal.Signals
+    killed: Callable[..., str], number: signal.Signals, arguments: tuple[str, ...]
 ) -> None:
-    directory = killed(number)
+    directory = killed(number, *arguments)
 
     end = time.monotonic() + 10
     while (Path(directory).exists() or processes_with(directory)) and time.monotonic() < end:
