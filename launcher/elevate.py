@@ -154,7 +154,7 @@ def caller() -> int:
     programs = {_file(f"{d}/sudo") for d in DIRECTORIES} - {None}
     process = os.getppid()
     for _ in range(LIMIT):
-        if process <= 1 or not programs:
+        if process < 1 or not programs:
             break
         if _file(f"/proc/{process}/exe") in programs:
             return process
@@ -193,12 +193,17 @@ def _name(uid: int) -> str:
 def _end_with(sudo: int, parent: int, *, orphaned: bool) -> None:
     """Die with a sudo that is our parent, when it is killed; of every other signal it tells us by itself.
 
-    One that was killed before we looked has left us to who takes orphans; one that was killed since, while
-    another stands above it, may have been taken for that.
+    One that had ended before we looked has left us to who takes orphans (HostError); one that was killed
+    since, while another stands above it, may have been taken for that.
     """
     if sudo == parent:
         death_signal(SIGKILL)
-    if orphaned or os.getppid() != parent:
+    elif orphaned:
+        raise HostError(
+            "the sudo that has started this is gone, and nothing would end it",
+            "start claude-sandbox-container by itself, in the foreground: it calls sudo, and stays with it",
+        )
+    if os.getppid() != parent:
         os._exit(128 + SIGKILL)
 
 

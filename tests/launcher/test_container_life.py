@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from launcher.run import cgroup
-from tests.launcher.contained import PREFIX, SUDO, as_root, contained, left, parts, there
+from tests.launcher.contained import PREFIX, SUDO, as_root, contained, left, parts, there, user_of_tests
 from tests.launcher.program import ROOT, Machine
 
 PATIENCE_S = 20.0
@@ -114,8 +114,12 @@ def test_what_a_killed_run_has_left_goes_with_the_next_and_what_is_alive_stays(h
         as_root("rmdir", stale, alive, check=False)
 
 
-@pytest.mark.parametrize(("adopter", "status"), [("systemd", 137), ("tmux", 0)])
-def test_one_whose_sudo_has_ended_before_it_looked_ends(here: Machine, adopter: str, status: int) -> None:
+@pytest.mark.parametrize(
+    ("adopter", "status", "said"), [("systemd", 125, b"in the foreground"), ("tmux", 0, b"")]
+)
+def test_one_whose_sudo_has_ended_before_it_looked_ends(
+    here: Machine, adopter: str, status: int, said: bytes
+) -> None:
     """A session's systemd takes its orphans. By anything else it may have been started in the background."""
     copy = here.home.parent / adopter
     shutil.copy("/usr/bin/python3", copy)
@@ -125,7 +129,21 @@ def test_one_whose_sudo_has_ended_before_it_looked_ends(here: Machine, adopter: 
         (copy, "-I", "-S", "-c", ADOPTER, *SUDO, *orphan), env=here.environ, capture_output=True, check=False
     )
 
-    assert (ended.returncode, ended.stderr) == (status, b"")
+    assert ended.returncode == status, ended
+    assert said in ended.stderr
+    assert len(ended.stderr.splitlines()) == (2 if said else 0)
+
+
+def test_sudo_may_be_process_1_and_is_not_taken_for_who_has_adopted_an_orphan(here: Machine) -> None:
+    """As where an image of Docker's has this program for its ENTRYPOINT."""
+    user = user_of_tests()
+    back = ("setpriv", f"--reuid={user.uid}", f"--regid={user.gid}", "--init-groups", "--", "env")
+    environ = (f"{name}={value}" for name, value in here.environ.items())
+    alone = (*SUDO, "unshare", "--pid", "--fork", "--mount-proc", "--", *back, *environ)
+
+    ended = here.shell("echo started", prefix=alone)
+
+    assert (ended.status, ended.out) == (0, "started\n"), ended
 
 
 def test_one_whose_sudo_has_ended_while_it_looked_at_another_above_it_ends() -> None:
