@@ -6,14 +6,16 @@ import os
 import time
 
 from launcher.errors import HostError, SandboxError
+from launcher.run.clock import Clock
 from launcher.run.console import Console
+from launcher.run.guest_stage import GuestLine, GuestStage
 from launcher.run.helper import Helper
 from launcher.run.nat import Network
+from launcher.run.notice import Notice
 from launcher.run.process import Process
 from launcher.run.runtime import Remover, RuntimeDirectory, base
 from launcher.run.session import Session
 from launcher.run.spawn import spawn
-from launcher.run.stage import Stage
 from launcher.run.streams import Inward, Outward, Tail
 from launcher.untrusted import printable
 from launcher.vm import initramfs, qemu
@@ -24,7 +26,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket as _socket
     from collections.abc import Callable
-    from typing import Any
 
     from launcher.backends.base import Guest, Launch, Share
     from launcher.run.signals import Signals
@@ -37,61 +38,6 @@ QUIT_S = 2.0
 QUOTED = 30  # lines of the guest's log in an error
 GONE = 125  # the status of a machine that ended without a word
 NULL_DEVICE = os.makedev(1, 3)
-
-
-class GuestStage(Stage):
-    """The port "ctl": the inner stage in the guest, and the init, which does what a kernel does here."""
-
-    def receive(self) -> list[tuple[int, str]]:
-        """Lines; whoever wrote them, to this kernel it was QEMU."""
-        return [(0, line) for _, line in super().receive()]
-
-    def first(self, _writer: int) -> int:
-        """No process of this kernel's."""
-        return -1
-
-    def found(self, _agent: int, inside: int) -> None:
-        """Signals are for `inside`, by the init."""
-        self.agent = inside
-
-    def tell(self, line: str) -> None:
-        """Something for the init."""
-        super().order(line)
-
-    def order(self, line: str) -> None:
-        """Something for the stage, by the init: so that it comes after what the init was told before."""
-        self.tell(f"order {line}")
-
-    def signal(self, number: int, *, group: bool = False) -> None:
-        """Have the init send a signal to the agent."""
-        if self.agent:
-            self.tell(f"signal {number} {-self.agent if group else self.agent}")
-
-
-class GuestLine:
-    """The guest's terminal: bytes over a socket, modes and sizes by the init."""
-
-    slave = -1
-
-    def __init__(self, master: int, tell: Callable[[str], None], tail: Tail) -> None:
-        self.master = master
-        self._tell = tell
-        self._tail = tail
-
-    def modes(self, attributes: list[Any]) -> None:
-        """As `stty -g` has them, whose numbers are the kernel's own."""
-        from launcher.run.guard import flat
-
-        self._tell("modes " + ":".join(f"{value:x}" for value in flat(attributes)))
-
-    def size(self, winsize: bytes) -> None:
-        """struct winsize: rows and columns come first."""
-        rows, columns = (int.from_bytes(winsize[at : at + 2], "little") for at in (0, 2))
-        self._tell(f"size {rows} {columns}")
-
-    def taken(self, data: bytes) -> tuple[bytes, bool]:
-        """Up to the token that ends it."""
-        return self._tail.taken(data)
 
 
 class GuestSession(Session):
@@ -340,53 +286,6 @@ def _environment(guest: Guest) -> dict[str, str]:
         # GTK would start a bus where it finds none, and QEMU's filter ends it for that.
         environment |= {"DBUS_SESSION_BUS_ADDRESS": "disabled:", "NO_AT_BRIDGE": "1"}
     return environment
-
-
-class Clock:
-    """Notices when this host's time of day was set, or went on while it slept: a guest's did not."""
-
-    LEAST_S = 2.0
-
-    def __init__(self) -> None:
-        self._ahead = self._now()
-
-    def jumped(self) -> bool:
-        """Whether it has, since this was asked last."""
-        ahead = self._now()
-        if abs(ahead - self._ahead) < self.LEAST_S:
-            return False
-        self._ahead = ahead
-        return True
-
-    def _now(self) -> float:
-        return time.time() - time.monotonic()
-
-
-class Notice:
-    """One line on the terminal while a start takes more than a moment; it goes away when that is over."""
-
-    AFTER_S = 1.0
-
-    def __init__(self) -> None:
-        self._due = time.monotonic() + self.AFTER_S
-        self._shown = False
-
-    def left(self) -> float | None:
-        """Seconds until it is due; None once it is shown."""
-        return None if self._shown else max(0.0, self._due - time.monotonic())
-
-    def show(self) -> None:
-        """Show it, if it is due."""
-        if not self._shown and time.monotonic() >= self._due:
-            self._shown = True
-            os.write(2, b"claude-sandbox: the machine starts\xe2\x80\xa6")
-
-    def close(self) -> None:
-        """Take it away."""
-        self._due = float("inf")
-        if self._shown:
-            self._shown = False
-            os.write(2, b"\r\x1b[K")
 
 
 def _replay(argv: tuple[str, ...]) -> str:

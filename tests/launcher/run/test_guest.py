@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from launcher.run.guest import Clock, GuestLine, streams_of
+from launcher.run.clock import Clock
+from launcher.run.guest import streams_of
+from launcher.run.guest_stage import GuestLine
 from launcher.run.streams import Tail
 
 
