@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -148,11 +149,10 @@ class Machine:
         for entry in Path("/proc").iterdir():
             if not entry.name.isdecimal() or int(entry.name) == os.getpid():
                 continue
-            try:
+            words, place = b"", ""
+            with suppress(OSError):
                 words = (entry / "cmdline").read_bytes()
-                place = os.readlink(entry / "cwd")
-            except OSError:
-                continue
+                place = os.readlink(entry / "cwd")  # of root's nobody else may read it
             if str(self.home.parent) in place or os.fsencode(self.home.parent) in words:
                 found.append(words.decode("utf-8", "replace").replace("\0", " "))
         return found

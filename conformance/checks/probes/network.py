@@ -47,6 +47,8 @@ def reach(kind, address, port):
     with client:
         client.settimeout(given.get("wait_s", 10))
         client.connect(to)
+        if kind in ("tcp", "udp") and client.getsockname() == client.getpeername():
+            return reach(kind, address, port)  # nothing listens there, and the kernel gave us that very port
         if kind in ("icmp", "raw"):
             client.send(echo(family))
             return "answer " + client.recv(4096)[-8:].decode()
