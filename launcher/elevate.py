@@ -47,9 +47,9 @@ def enter(request: Request, argv: list[str]) -> None:
     from launcher.run import reserve
 
     parent, by_sudo = os.getppid(), "SUDO_UID" in os.environ
-    orphaned = _adopts(parent)
     user = _user(request)
     sudo = caller()
+    gone = _gone(parent)  # looked at last, and by root: what it was found to be, it then still was
     variables = environment(sudo) if sudo and not request.user else dict(os.environ)
     for name in ("SUDO_COMMAND", "SUDO_USER", "SUDO_UID", "SUDO_GID", "DOAS_USER"):
         variables.pop(name, None)
@@ -59,7 +59,7 @@ def enter(request: Request, argv: list[str]) -> None:
     os.environ.update(variables)
     reserve.keep(user.pw_uid, user.pw_gid, os.getgrouplist(user.pw_name, user.pw_gid))
     if by_sudo:
-        _end_with(sudo, parent, orphaned=orphaned)
+        _end_with(sudo, parent, gone=gone)
     if not os.access(os.__file__, os.R_OK):
         raise HostError(
             f"this program's Python lies where {user.pw_name} cannot read it: {printable(sys.prefix)}",
@@ -190,15 +190,15 @@ def _name(uid: int) -> str:
         return ""
 
 
-def _end_with(sudo: int, parent: int, *, orphaned: bool) -> None:
+def _end_with(sudo: int, parent: int, *, gone: bool) -> None:
     """Die with a sudo that is our parent, when it is killed; of every other signal it tells us by itself.
 
-    One that had ended before we looked has left us to who takes orphans (HostError); one that was killed
-    since, while another stands above it, may have been taken for that.
+    Raises HostError when our parent had ended before we looked, whether that was a sudo or not: then there
+    is nobody who would end us.
     """
     if sudo == parent:
         death_signal(SIGKILL)
-    elif orphaned:
+    elif gone:
         raise HostError(
             "the sudo that has started this is gone, and nothing would end it",
             "start claude-sandbox-container by itself, in the foreground: it calls sudo, and stays with it",
@@ -207,10 +207,18 @@ def _end_with(sudo: int, parent: int, *, orphaned: bool) -> None:
         os._exit(128 + SIGKILL)
 
 
-def _adopts(process: int) -> bool:
-    """Whether it takes the place of parents that have ended: process 1, or systemd for a user's session."""
+def _gone(parent: int) -> bool:
+    """Whether a parent of ours has ended: who takes orphans has its place, or it has given up its memory.
+
+    Orphans go to process 1, or to systemd for a user's session. A process without memory has no file that
+    it runs, and keeps its children for a while longer: less than a millisecond, or as long as it waits for a
+    processor (the kernel's do_exit). Anything may stand above it then, another sudo, too. 0 is a parent in
+    another PID namespace.
+    """
     try:
-        return process == 1 or os.path.basename(os.readlink(f"/proc/{process}/exe")) == "systemd"
+        return parent == 1 or os.path.basename(os.readlink(f"/proc/{parent}/exe")) == "systemd"
+    except FileNotFoundError:
+        return parent != 0
     except OSError:
         return False
 

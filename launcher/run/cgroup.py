@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from launcher.run.mounts import Kernel
 
+EBUSY = 16
 MOUNTED = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")  # cgroups(7); the second one where version 1 is, too
 
 
@@ -135,9 +136,18 @@ def _own() -> str:
     return "" if own == "/" else own
 
 
-def rmdir(path: str) -> None:
-    """Remove a directory, if it is there and empty."""
-    try:
-        os.rmdir(path)
-    except OSError:
-        return
+def rmdir(path: str, patience_s: float = 0.0) -> None:
+    """Remove a cgroup, if it is there and nothing runs in it, or will in a moment: there is nothing to wait
+    for in version 1, which knows no cgroup.events.
+    """
+    import time
+
+    late = time.monotonic() + patience_s
+    while True:
+        try:
+            os.rmdir(path)
+            return
+        except OSError as error:
+            if error.errno != EBUSY or time.monotonic() > late:
+                return
+        time.sleep(0.005)

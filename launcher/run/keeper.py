@@ -58,6 +58,8 @@ def keep(
     status = 125
     try:
         reserve.take()
+        # A launcher that was killed reads nothing of what is told here, and there is still much to tidy.
+        _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
         os.umask(0o022)
         os.setsid()
         os.dup2(stdio[2], 2)
@@ -73,9 +75,11 @@ def keep(
     except BaseException as error:  # noqa: BLE001  (nothing may escape into the code of who forked us)
         os.write(2, f"{error}\n".encode("utf-8", "surrogateescape"))
     finally:
-        tidy(name)
-        os.write(tidied, b".")
-        os._exit(status)
+        try:
+            tidy(name)
+            os.write(tidied, b".")
+        finally:
+            os._exit(status)
 
 
 def tidy(name: str) -> None:
@@ -119,6 +123,8 @@ def start(
         try:
             limited.place(child, root.limits, name, root.bus)
             os.write(placed, b".")
+        except BrokenPipeError:
+            pass  # it has ended, and said why
         except OSError:
             os.kill(child, _signal.SIGKILL)
             os.waitpid(child, 0)

@@ -81,7 +81,7 @@ def remove(name: str) -> None:
     """Remove the cgroups of version 1 of that name; those that are not there are no matter."""
     for controller in CONTROLLERS:
         if base := cgroup.hierarchy(controller):
-            cgroup.rmdir(f"{base}/{name}")
+            cgroup.rmdir(f"{base}/{name}", patience_s=PATIENCE_S / 5)
 
 
 def sweep(prefix: str) -> None:
@@ -146,6 +146,11 @@ def in_scope(groups: str, name: str) -> bool:
     return all(f"/{name}.scope" in path for path in first or [path for _, _, path in lines])
 
 
+def _ended(child: int) -> bool:
+    """Whether it has; it is left to be waited for. systemd moves nothing that has."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
 def _scope(process: int, call: tuple[str, ...], name: str) -> None:
     """Ask systemd, and wait until it has moved the process: its answer says no more than that it will."""
     nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -154,7 +159,7 @@ def _scope(process: int, call: tuple[str, ...], name: str) -> None:
     _, ended = os.waitpid(child, 0)
     end = time.monotonic() + PATIENCE_S
     while ended == 0 and time.monotonic() < end:
-        if scoped(process, name):
+        if scoped(process, name) or _ended(process):
             return
         time.sleep(0.001)
     raise OSError(110, f"{UNKEPT}: systemd made no {name}.scope")

@@ -112,7 +112,7 @@ def parts(top: int) -> dict[str, int]:
             names.setdefault("monitor" if "sudo" in names else "sudo", parent)
         elif name == "systemd-nspawn":
             names.setdefault("nspawn", parent)
-        elif "launcher" not in names and real != "0":
+        elif "sudo" in names and "launcher" not in names and real != "0":
             names["launcher"] = parent
         elif "launcher" in names and real == "0":
             names.setdefault("keeper", parent)

@@ -16,7 +16,7 @@ import pytest
 
 from launcher.run import cgroup
 from tests.launcher.contained import PREFIX, SUDO, as_root, contained, left, parts, there, user_of_tests
-from tests.launcher.program import ROOT, Machine
+from tests.launcher.program import Machine
 
 PATIENCE_S = 20.0
 # Starts a command line, which leaves an orphan behind, and ends as that does (PR_SET_CHILD_SUBREAPER).
@@ -25,6 +25,28 @@ import ctypes, os, sys
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 os.waitpid(os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ), 0)
 sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+# Starts a command line, of which it stays the parent, by a thread, when its first thread has ended.
+ENDING = """
+import ctypes, os, sys, threading
+child = os.fork()
+if child == 0:
+    while os.path.exists(f"/proc/{os.getppid()}/exe"):
+        pass
+    os.execv(sys.argv[1], sys.argv[1:])
+wait = lambda: os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+threading.Thread(target=wait).start()
+libc = ctypes.CDLL(None)
+libc.syscall({"x86_64": 60, "aarch64": 93}[os.uname().machine], 0)  # exit(2), of this thread alone
+"""
+# What no input of a test's brings about: its root cannot be built, long before its limits are set.
+FULL = """
+import os, time
+from launcher.run import keeper, limited
+place = limited.place
+limited.place = lambda *given: (time.sleep(0.5), place(*given))
+def build(self): raise OSError(28, os.strerror(28))
+keeper.Builder.build = build
 """
 # A word in the command line of all that a test starts, below its home.
 ODD = [
@@ -146,18 +168,27 @@ def test_sudo_may_be_process_1_and_is_not_taken_for_who_has_adopted_an_orphan(he
     assert (ended.status, ended.out) == (0, "started\n"), ended
 
 
-def test_one_whose_sudo_has_ended_while_it_looked_at_another_above_it_ends() -> None:
-    ended = subprocess.run(
-        (
-            sys.executable,
-            "-c",
-            f"from launcher.elevate import _end_with; _end_with({os.getpid()}, 1, orphaned=False)",
-        ),
-        cwd=ROOT,
-        check=False,
-    )
+def test_one_that_ends_before_its_limits_are_set_says_why(here: Machine) -> None:
+    """The keeper outlives that its word has no reader any more."""
+    before = there()
+    program = Path(*here.program)
+    program.write_text(program.read_text().replace("from launcher.cli", f"exec({FULL!r}); from launcher.cli"))
 
-    assert ended.returncode == 137
+    ended = here.shell("true")
+
+    assert ended.status == 125, ended
+    assert "ended with status 125 before the sandbox was built: No space left on device" in ended.err
+    until(lambda: left() <= before, f"tidy end: {left() - before}")
+
+
+def test_one_whose_parent_is_about_to_end_and_has_another_sudo_above_it_ends(here: Machine) -> None:
+    """What is killed gives its memory up before its children, and between the two it may have to wait."""
+    argv = (*here.program, "--quiet", "--shell", str(here.project), "-c", "echo started")
+
+    ended = as_root(sys.executable, "-I", "-c", ENDING, *argv, check=False)
+
+    assert (ended.status, ended.out) == (125, ""), ended
+    assert "the sudo that has started this is gone" in ended.said[0]
 
 
 def test_thirty_killed_at_any_moment_leave_nothing(here: Machine) -> None:
@@ -180,14 +211,15 @@ def test_thirty_killed_at_any_moment_leave_nothing(here: Machine) -> None:
         while victim not in found and process.poll() is None:
             assert time.monotonic() < end + PATIENCE_S, f"no {victim}: {found}"
             found = parts(process.pid)
+        how = f"there was no {victim}"
         if victim in found:
-            as_root("kill", "-KILL", str(found[victim]), check=False)
+            how = f"{victim} was killed, {as_root('kill', '-KILL', str(found[victim]), check=False)}"
             killed.append(victim)
         try:
             process.communicate(timeout=PATIENCE_S)
         except subprocess.TimeoutExpired:
             going = as_root("ps", "-eo", "pid,ppid,user,stat,args", "--forest").out
-            pytest.fail(f"turn {turn}: {victim} of {found} was killed, and this goes on:\n{going}")
+            pytest.fail(f"turn {turn}: {how}; of {found} some go on:\n{going}")
         assert process.returncode != 0
 
     until(lambda: not here.processes(), "end of all processes")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from launcher.run import cgroup
+from launcher.run import cgroup, limited
 
 
 @pytest.fixture
@@ -39,6 +40,21 @@ def test_what_is_still_about_to_end_is_waited_for(name: str) -> None:
 
         assert child.wait(10) == -9
     assert not os.path.exists(cgroup.path(name))
+
+
+@pytest.mark.as_root
+def test_so_it_is_in_version_1(name: str) -> None:
+    base = cgroup.hierarchy("pids")
+    if not base:
+        pytest.skip("there is no version 1 here")
+    os.mkdir(f"{base}/{name}")
+    with subprocess.Popen(["sleep", "0.3"]) as child:
+        Path(f"{base}/{name}/cgroup.procs").write_text(str(child.pid))
+
+        limited.remove(name)
+
+        assert not os.path.exists(f"{base}/{name}")
+        assert child.wait() == 0
 
 
 @pytest.mark.as_root

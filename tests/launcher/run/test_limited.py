@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from launcher.plan.model import Limits
 from launcher.run.cgroup import orphans
-from launcher.run.limited import files_of, in_scope, scope_call
+from launcher.run.limited import files_of, in_scope, place, scope_call
 
 LIMITS = Limits(memory=1 << 30, tasks=64, cpus=1.5)
 
@@ -66,6 +67,16 @@ def test_version_2_has_one() -> None:
 
 def test_what_is_not_limited_has_no_group() -> None:
     assert files_of(Limits(), first=True) == files_of(Limits(), first=False) == {}
+
+
+def test_what_has_ended_before_systemd_moves_it_is_not_waited_for() -> None:
+    with subprocess.Popen(["true"]) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+
+        # Raises OSError when it is not moved in time.
+        place(child.pid, LIMITS.replace(by=(("memory", "scope"),)), "claude-nspawn.1-a", "/usr/bin/true")
+
+        assert child.wait() == 0
 
 
 def test_groups_of_the_dead_are_known_by_their_makers_number(tmp_path: Path) -> None:
