@@ -6,12 +6,16 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from conformance.harness.plugin import heed_signals
 
 # In a script's background a shell has them ignored, and so would everything that tests start.
 heed_signals()
+# Other work on the machine makes no example fail.
+settings.register_profile("busy", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 if os.geteuid() == 0:
     # In the checkout, its owner's tests could not write what root's have made.
     set_hypothesis_home_dir(Path.home() / ".cache/hypothesis")

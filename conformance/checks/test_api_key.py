@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 from conformance.checks.probes import search
 from conformance.harness import as_seen
@@ -15,6 +14,7 @@ from conformance.harness.sandbox import Sandbox, identity
 from conformance.harness.shared import siblings
 from conformance.harness.world import KEYS, World
 from fixtures.listeners import canary
+from fixtures.process import command_lines
 
 SIBLINGS = siblings()
 NAMES = (*KEYS, *SIBLINGS)
@@ -58,7 +58,7 @@ def test_all_documented_siblings_come_along(sandbox: Sandbox) -> None:
     values = {name: sandbox.environ[name] for name in SIBLINGS}
 
     seen = sandbox.inside.python(ENVIRON, names=SIBLINGS)
-    lines = b"\0".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in sandbox.pids())
+    lines = command_lines(sandbox.pids())
 
     assert seen == values
     assert lines

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable
-from pathlib import Path
 from typing import cast
 
 from conformance.checks.probes import search
@@ -19,6 +18,7 @@ from conformance.harness.shared import UNLISTED
 from conformance.harness.world import KEYS, SECRETS, TOKENS, World
 from fixtures.home import FILES
 from fixtures.listeners import canary
+from fixtures.process import command_lines
 from launcher.spec.load import load
 
 # Every process that can be seen, with what its memory says and not only what it passes on.
@@ -88,7 +88,7 @@ def test_what_is_asked_for_comes_along(
 
     sandbox = fresh("--env", "DATABASE_URL", world=new_world(), environ=values)
     seen = sandbox.inside.python(ENVIRON, names=list(values))
-    lines = b"\0".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in sandbox.pids())
+    lines = command_lines(sandbox.pids())
 
     assert seen == {**values, "VAULT_TOKEN": None}
     assert b"--env\0DATABASE_URL" in lines
@@ -157,7 +157,7 @@ def test_tokens_stay_outside(sandbox: Sandbox, host: World) -> None:
 def test_tokens_come_along_when_asked_for(sandbox: Sandbox, inside: Inside, host: World) -> None:
     """With --gh-token both variables are equal inside and outside, and in no argv on the host."""
     values = inside.python(ENVIRON, names=TOKENS)
-    lines = b"\0".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in sandbox.pids())
+    lines = command_lines(sandbox.pids())
 
     assert values == {name: host.environ[name] for name in TOKENS}
     assert b"--gh-token" in lines

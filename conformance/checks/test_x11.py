@@ -20,6 +20,7 @@ from fixtures import packages
 from fixtures.listeners import canary
 from fixtures.process import output
 from fixtures.sockets import unix_listener
+from fixtures.xserver import free_display
 
 WRONG = "00" * 16
 HEAR = """
@@ -103,7 +104,7 @@ def test_the_cookie_file_inside_is_its_own(inside: Inside, host: World) -> None:
 def test_other_displays_stay_outside(new_world: Callable[..., World], fresh: Callable[..., Sandbox]) -> None:
     """Neither the socket of another display of the same user nor its cookie comes along."""
     world = new_world()
-    display_number, secret = _free(), "ab" * 16
+    display_number, secret = free_display(), "ab" * 16
     authority = world.home / ".Xauthority"
     world.write(authority, world.services.xserver.authority.read_bytes(), mode=0o600)
     entry = f"add :{display_number} . {secret}\n".encode()
@@ -230,8 +231,3 @@ def _out_of_reach(inside: Inside, host: World) -> bool:
     with on_the_host():
         assert control[with_cookie] == "accepted", "the same probe has to reach it on the host"
     return bool(found[with_cookie].startswith("errno "))
-
-
-def _free() -> int:
-    """The number of a display that nobody has."""
-    return next(n for n in range(90, 400) if not Path(f"/tmp/.X11-unix/X{n}").exists())

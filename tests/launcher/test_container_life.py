@@ -191,6 +191,7 @@ def test_one_whose_parent_is_about_to_end_and_has_another_sudo_above_it_ends(her
     assert "the sudo that has started this is gone" in ended.said[0]
 
 
+@pytest.mark.timeout(600)  # its moments are parts of what a start takes here and now
 def test_thirty_killed_at_any_moment_leave_nothing(here: Machine) -> None:
     """sudo, the launcher, the keeper, nspawn: one of them by turns, at a moment of the start or after it."""
     assert here.shell("true").status == 0

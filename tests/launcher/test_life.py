@@ -30,10 +30,13 @@ for name in ("INT", "TERM", "HUP", "QUIT"):
     number = getattr(signal, "SIG" + name)
     signal.signal(number, lambda number, _: came.append(signal.Signals(number).name[3:]))
 open("ready", "w").close()
-while len(came) < int(sys.argv[1]):
-    signal.sigtimedwait([], 0.02)
+def tell():
     with open("signals", "w") as file:
         print(*came, file=file)
+while len(came) < int(sys.argv[1]):
+    signal.sigtimedwait([], 0.02)
+    tell()
+tell()  # the last one may have come while it was told of the others
 sys.exit(9)
 """
 AGENT = f"""\

@@ -158,6 +158,7 @@ def test_whatever_is_killed_nothing_is_left(vm: Machine, victim: str) -> None:
     wait_until(lambda: None if not list(runtime.iterdir()) else "there", "no directory of the run's")
 
 
+@pytest.mark.timeout(600)  # its moments are parts of what a start takes here and now
 def test_twenty_killed_at_any_moment_of_their_start_leave_nothing(vm: Machine) -> None:
     """Their launcher, or QEMU where there is one already; with a network, where this machine has one."""
     words = ("--quiet", "--kernel", vm.environ["VM_KERNEL"], "--shell", str(vm.project))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.process import wait_until
+from fixtures.process import command_lines, wait_until
 from fixtures.users import scratch
 from launcher.vm.kernel import Kernel
 from tests.launcher.program import PROGRAM, ROOT, Ended, Machine, machine
@@ -34,7 +34,7 @@ def vm(fetched: Kernel) -> Iterator[Machine]:
         environ = {**made.environ, "XDG_RUNTIME_DIR": str(runtime), "VM_KERNEL": fetched.image}
         made = replace(made, program=(*PROGRAM[:-1], MAIN), environ=environ)
         yield made
-        assert not made.processes()
+        wait_until(lambda: "; ".join(made.processes()) or None, "end of all processes")
         assert list(runtime.iterdir()) == []
 
 
@@ -51,7 +51,7 @@ def given(vm: Machine, *flags: str) -> tuple[str, ...]:
 def qemus(launcher: int) -> list[int]:
     """QEMU's process of this launcher's, by its parent."""
     children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
-    return [int(c) for c in children if b"qemu" in Path(f"/proc/{c}/cmdline").read_bytes()]
+    return [int(child) for child in children if b"qemu" in command_lines([int(child)])]
 
 
 def started(vm: Machine, script: str, mark: str, **how: Any) -> subprocess.Popen[bytes]:  # noqa: ANN401
