@@ -58,8 +58,7 @@ def enter(request: Request, argv: list[str]) -> None:
     os.environ.clear()
     os.environ.update(variables)
     reserve.keep(user.pw_uid, user.pw_gid, os.getgrouplist(user.pw_name, user.pw_gid))
-    if by_sudo:
-        _end_with(sudo, parent, gone=gone)
+    _end_with(sudo, parent, by_sudo=by_sudo, gone=gone)
     if not os.access(os.__file__, os.R_OK):
         raise HostError(
             f"this program's Python lies where {user.pw_name} cannot read it: {printable(sys.prefix)}",
@@ -190,14 +189,16 @@ def _name(uid: int) -> str:
         return ""
 
 
-def _end_with(sudo: int, parent: int, *, gone: bool) -> None:
+def _end_with(sudo: int, parent: int, *, by_sudo: bool, gone: bool) -> None:
     """Die with a sudo that is our parent, when it is killed; of every other signal it tells us by itself.
 
     Raises HostError when our parent had ended before we looked, whether that was a sudo or not: then there
     is nobody who would end us.
     """
-    if sudo == parent:
+    if sudo and sudo == parent:
         death_signal(SIGKILL)
+    elif not by_sudo:
+        return
     elif gone:
         raise HostError(
             "the sudo that has started this is gone, and nothing would end it",

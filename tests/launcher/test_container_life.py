@@ -156,6 +156,21 @@ def test_one_whose_sudo_has_ended_before_it_looked_ends(
     assert len(ended.stderr.splitlines()) == (2 if said else 0)
 
 
+def test_one_that_is_not_told_of_its_sudo_ends_with_it(here: Machine) -> None:
+    """Without sudo's variables it is by its parent's file alone that it knows."""
+    hidden = (*SUDO, "env", "-u", "SUDO_UID", "-u", "SUDO_USER")
+    user = ("--user", user_of_tests().name)
+    script = f"echo up; exec -a {here.home}/agent sleep 1000"
+    process = here.start("--quiet", *user, "--shell", here.project, "-c", script, prefix=hidden)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"up\n"
+
+    as_root("kill", "-KILL", str(parts(process.pid)["sudo"]))
+
+    process.communicate(timeout=PATIENCE_S)
+    until(lambda: not here.processes(), "end of all processes")
+
+
 def test_sudo_may_be_process_1_and_is_not_taken_for_who_has_adopted_an_orphan(here: Machine) -> None:
     """As where an image of Docker's has this program for its ENTRYPOINT."""
     user = user_of_tests()
